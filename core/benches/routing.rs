@@ -1,0 +1,2 @@
+//! Decode, route and event out, beside floors.
+fn main() {}

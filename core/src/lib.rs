@@ -1,0 +1,58 @@
+//! Sans-IO state machines for Phoenix Channels: bytes and time in, frames and events out.
+//!
+//! Nothing in this crate opens a socket, reads a clock or draws a random number. A *machine*
+//! ([`phoenix::Session`] for the client, [`phoenix::ServerSession`] for its peer) is driven by
+//! a loop that owns those things; `rejoin-smol` and `rejoin-tokio` are two such loops, and a
+//! custom event loop is these six steps:
+//!
+//! 1. Call a command (`connect`, `join`, `push`, …) or nothing.
+//! 2. Carry out every [`TransportAction`] from [`Machine::poll_transport`].
+//! 3. Look at every event from [`Machine::poll_event`].
+//! 4. Wait until a socket has something to say or [`Machine::poll_timeout`] is reached.
+//! 5. Tell the machine: [`Machine::handle_transport`] or [`Machine::handle_timeout`].
+//! 6. Start again, until [`Machine::is_finished`].
+//!
+//! Any order of calls is legal. Draining late only delays; calling `handle_timeout` early, late
+//! or twice is harmless. Inputs never fail: what the peer does wrong is an event, what the
+//! caller does wrong is the `Err` of the command that did it.
+//!
+//! ```
+//! use rejoin_core::{Frame, Machine, Timestamp, TransportAction, TransportEvent};
+//! use rejoin_core::phoenix::{Config, Event, JoinOptions, Session};
+//!
+//! let now = Timestamp::ZERO;
+//! let mut session = Session::new(Config::new("ws://localhost:4000/socket")?, now);
+//! session.connect(now);
+//! let lobby = session.join(now, "room:lobby", JoinOptions::default())?;
+//!
+//! let Some(TransportAction::Open(request)) = session.poll_transport() else { panic!("it dials") };
+//! assert_eq!(request.url, "ws://localhost:4000/socket/websocket?vsn=2.0.0");
+//! session.handle_transport(now, TransportEvent::Opened { conn: request.conn });
+//!
+//! let Some(TransportAction::Send { conn, .. }) = session.poll_transport() else { panic!("it joins") };
+//! let reply = r#"["1","1","room:lobby","phx_reply",{"status":"ok","response":{}}]"#;
+//! session.handle_transport(now, TransportEvent::Received { conn, frame: Frame::Text(reply.into()) });
+//!
+//! assert!(matches!(session.poll_event(), Some(Event::Connected { .. })));
+//! assert!(matches!(session.poll_event(), Some(Event::Joined { channel, .. }) if channel == lobby));
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+#![no_std]
+
+extern crate alloc;
+
+mod backoff;
+mod deadlines;
+mod machine;
+mod payload;
+pub mod phoenix;
+mod slab;
+mod text;
+mod time;
+pub mod wire;
+
+pub use backoff::{Backoff, Jitter};
+pub use machine::{ConnId, ConnectRequest, Frame, Machine, OpenError, TransportAction, TransportEvent};
+pub use payload::{Payload, PayloadError};
+pub use text::Text;
+pub use time::Timestamp;

@@ -1,0 +1,369 @@
+//! What a client session reports, and why a command was refused.
+
+use alloc::string::String;
+use core::fmt;
+use core::time::Duration;
+
+use super::channel::ChannelId;
+use crate::machine::{ConnId, OpenError};
+use crate::payload::Payload;
+use crate::text::Text;
+use crate::time::Timestamp;
+use crate::wire::{DecodeError, EncodeError};
+
+/// Something the application wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The socket is open; the joins are on their way.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A connection was lost, or an attempt at one failed.
+    Disconnected {
+        /// Why.
+        reason: LossReason,
+        /// When the next attempt is due; `None` if there will be none on its own.
+        retry_at: Option<Timestamp>,
+    },
+    /// The server accepted a join.
+    Joined {
+        /// The channel.
+        channel: ChannelId,
+        /// What the server answered.
+        response: Payload,
+        /// Whether this channel had been joined before.
+        again: bool,
+    },
+    /// A join came to nothing; the channel stays wanted.
+    JoinFailed {
+        /// The channel.
+        channel: ChannelId,
+        /// Why.
+        failure: JoinFailure,
+        /// When it is tried again; `None` if that waits for a connection.
+        retry_at: Option<Timestamp>,
+    },
+    /// A channel is no longer joined, or no longer being joined; it stays wanted.
+    ChannelErrored {
+        /// The channel.
+        channel: ChannelId,
+        /// Why.
+        cause: TroubleCause,
+        /// When it is joined again; `None` if that waits for a connection.
+        retry_at: Option<Timestamp>,
+    },
+    /// A channel is gone for good. Nothing more is heard of this id.
+    ChannelClosed {
+        /// The channel.
+        channel: ChannelId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The server sent a message on a channel.
+    Message {
+        /// The channel.
+        channel: ChannelId,
+        /// The event.
+        event: Text,
+        /// What it carries.
+        payload: Payload,
+    },
+    /// The transport has taken a push that wants a reply.
+    PushSent {
+        /// The push.
+        push: PushId,
+    },
+    /// A push is over. Every accepted push gets exactly one of these.
+    PushDone {
+        /// The push.
+        push: PushId,
+        /// How it ended.
+        outcome: PushOutcome,
+    },
+    /// A heartbeat was answered.
+    HeartbeatAnswered {
+        /// How long that took.
+        rtt: Duration,
+    },
+    /// The server sent a frame that is not a message. It was dropped; the connection stays.
+    Malformed {
+        /// What is wrong with it.
+        error: DecodeError,
+    },
+    /// Messages were dropped because nobody polled events.
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
+    /// The limit of attempts is reached; `connect` starts afresh.
+    GaveUp {
+        /// How many failed attempts in a row that were.
+        attempts: u32,
+    },
+    /// The session is closed. Always the last event.
+    Closed,
+}
+
+/// Names a push. Numbers are never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PushId(pub(super) u64);
+
+/// How a push ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PushOutcome {
+    /// The server replied `ok`.
+    Ok(Payload),
+    /// The server replied `error`.
+    Error(Payload),
+    /// The server replied with a status of its own.
+    Other {
+        /// The status.
+        status: Text,
+        /// The response.
+        response: Payload,
+    },
+    /// The transport took it, and no reply was wanted.
+    Sent,
+    /// No reply in time, or never sent in time.
+    TimedOut,
+    /// It was never sent: cancelled, pushed out of a full buffer, or its channel is gone.
+    Dropped,
+    /// It was sent, and whether the server got it will never be known: the connection or the
+    /// channel ended before the reply.
+    Unknown,
+}
+
+/// Why a connection ended or could not be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LossReason {
+    /// The attempt failed or was refused.
+    Open(OpenError),
+    /// The attempt took longer than `connect_timeout`.
+    ConnectTimeout,
+    /// A heartbeat stayed unanswered for `heartbeat_timeout`.
+    HeartbeatTimeout,
+    /// The other side closed it, or the stream ended.
+    Closed {
+        /// The close code, if there was a close frame.
+        code: Option<u16>,
+        /// The close reason, or the I/O error.
+        reason: Text,
+    },
+    /// `disconnect`, `reconnect` or `close` was called.
+    Requested,
+}
+
+impl fmt::Display for LossReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(error) => error.fmt(f),
+            Self::ConnectTimeout => f.write_str("the connection attempt timed out"),
+            Self::HeartbeatTimeout => f.write_str("a heartbeat was not answered"),
+            Self::Closed { code: Some(code), reason } if reason.is_empty() => write!(f, "closed with code {code}"),
+            Self::Closed { code: Some(code), reason } => write!(f, "closed with code {code}: {reason}"),
+            Self::Closed { code: None, reason } if reason.is_empty() => f.write_str("the stream ended"),
+            Self::Closed { code: None, reason } => write!(f, "the stream ended: {reason}"),
+            Self::Requested => f.write_str("asked for"),
+        }
+    }
+}
+
+/// Why a join came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JoinFailure {
+    /// The server replied with another status than `ok`.
+    Refused {
+        /// What it answered, usually `{"reason": …}`.
+        response: Payload,
+    },
+    /// No answer within the join timeout.
+    TimedOut,
+    /// The channel crashed on the server before it answered.
+    Crashed,
+}
+
+impl fmt::Display for JoinFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { response } => match reason_of(response) {
+                Some(reason) => write!(f, "refused: {reason}"),
+                None => f.write_str("refused"),
+            },
+            Self::TimedOut => f.write_str("no answer in time"),
+            Self::Crashed => f.write_str("the channel crashed on the server"),
+        }
+    }
+}
+
+/// Why a channel is no longer joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TroubleCause {
+    /// The connection was lost.
+    ConnectionLost,
+    /// `phx_error`: the channel's process crashed on the server.
+    Crashed,
+    /// The server answered a push with "unmatched topic": it knows nothing of the join.
+    Forgotten,
+}
+
+impl fmt::Display for TroubleCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ConnectionLost => "the connection was lost",
+            Self::Crashed => "the channel crashed on the server",
+            Self::Forgotten => "the server no longer knows the channel",
+        })
+    }
+}
+
+/// Why a channel is gone for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// `leave` was called.
+    Left,
+    /// `phx_close`: the server ended it.
+    ServerClosed,
+    /// The session was closed.
+    SessionClosed,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Left => "left",
+            Self::ServerClosed => "closed by the server",
+            Self::SessionClosed => "the session was closed",
+        })
+    }
+}
+
+/// Why a push was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PushError {
+    /// There is no such channel; it may have been closed.
+    UnknownChannel,
+    /// The channel is being left.
+    Leaving,
+    /// The event's name belongs to the protocol (`phx_…`).
+    ReservedEvent,
+    /// Too many pushes wait, for this channel or in all.
+    Full,
+    /// The session is being closed.
+    SessionClosed,
+    /// The message does not fit the serializer.
+    Encode(EncodeError),
+    /// The frame would be larger than `Limits::frame_bytes`.
+    TooLarge {
+        /// Its size in bytes.
+        len: usize,
+    },
+}
+
+impl fmt::Display for PushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownChannel => f.write_str("there is no such channel; it may have been closed"),
+            Self::Leaving => f.write_str("the channel is being left"),
+            Self::ReservedEvent => f.write_str("event names that start with phx_ belong to the protocol"),
+            Self::Full => f.write_str("too many pushes are waiting"),
+            Self::SessionClosed => f.write_str("the session is being closed"),
+            Self::Encode(error) => error.fmt(f),
+            Self::TooLarge { len } => write!(f, "a frame of {len} bytes is over the limit"),
+        }
+    }
+}
+
+impl core::error::Error for PushError {}
+
+/// Why a join was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// A topic is not empty and is not `phoenix`, which is the connection's own.
+    InvalidTopic,
+    /// The session has this topic already.
+    AlreadyJoined(ChannelId),
+    /// The join payload is binary.
+    BinaryPayload,
+    /// The session has `Limits::channels` channels.
+    Full,
+    /// The session is closed.
+    SessionClosed,
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InvalidTopic => "a topic must not be empty or `phoenix`",
+            Self::AlreadyJoined(_) => "the session has a channel of this topic already",
+            Self::BinaryPayload => "a join payload must be JSON",
+            Self::Full => "the session has as many channels as its limits allow",
+            Self::SessionClosed => "the session is closed",
+        })
+    }
+}
+
+impl core::error::Error for JoinError {}
+
+/// There is no such channel; it may have been closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownChannel;
+
+impl fmt::Display for UnknownChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no such channel; it may have been closed")
+    }
+}
+
+impl core::error::Error for UnknownChannel {}
+
+/// What was ignored, counted since the session began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Frames that are not messages; each was also a `Malformed` event.
+    pub malformed: u64,
+    /// Inputs about connections that had been given up.
+    pub stale_connection: u64,
+    /// Messages of an earlier lifetime of their channel, or for one that is not joined.
+    pub stale_messages: u64,
+    /// Messages for topics that this session does not have.
+    pub unknown_topic: u64,
+    /// Replies that nobody waits for, late ones above all.
+    pub unmatched_replies: u64,
+    /// Messages dropped because nobody polled events.
+    pub lagged: u64,
+}
+
+/// The `reason` of a refusal's response.
+pub(super) fn reason_of(response: &Payload) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Reason {
+        reason: String,
+    }
+    Some(response.parse::<Reason>().ok()?.reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_an_event_is_pinned() {
+        assert_eq!(size_of::<Event>(), 88);
+        assert_eq!(size_of::<Payload>(), 40);
+        fn is_send_and_sync<T: Send + Sync>() {}
+        is_send_and_sync::<Event>();
+        is_send_and_sync::<crate::phoenix::Session>();
+        is_send_and_sync::<crate::phoenix::ServerSession>();
+    }
+}

@@ -1,0 +1,83 @@
+//! One outstanding heartbeat at a time, sent on a schedule that nothing postpones.
+//!
+//! A server counts only what the client sends, so arriving messages never delay a heartbeat
+//! (specification, section 3.3). They may extend its *deadline*, but only while a join is
+//! outstanding: a server that works on a join answers nothing else (trap T1).
+
+use core::time::Duration;
+
+use crate::time::Timestamp;
+
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    interval: Option<Duration>,
+    timeout: Duration,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Off,
+    Resting { due: Timestamp },
+    Pending { reference: u64, sent_at: Timestamp, deadline: Timestamp },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Beat,
+    Missed,
+}
+
+impl Heartbeat {
+    pub(super) const fn new(interval: Option<Duration>, timeout: Duration) -> Self {
+        Self { interval, timeout, state: State::Off }
+    }
+
+    /// A socket opened: what an earlier one left unanswered is forgotten.
+    pub(super) fn start(&mut self, now: Timestamp) {
+        self.state = self.interval.map_or(State::Off, |interval| State::Resting { due: now.saturating_add(interval) });
+    }
+
+    pub(super) const fn stop(&mut self) {
+        self.state = State::Off;
+    }
+
+    /// Whether one is on its way.
+    pub(super) const fn is_pending(&self) -> bool {
+        matches!(self.state, State::Pending { .. })
+    }
+
+    /// A heartbeat with this ref leaves. The deadline runs from here even if the transport is stuck,
+    /// for a stuck transport is one of the deaths to be noticed.
+    pub(super) fn beat(&mut self, now: Timestamp, reference: u64) {
+        self.state = State::Pending { reference, sent_at: now, deadline: now.saturating_add(self.timeout) };
+    }
+
+    /// The round trip, if this ref answers the pending heartbeat.
+    pub(super) fn answered(&mut self, now: Timestamp, reference: u64) -> Option<Duration> {
+        let State::Pending { reference: pending, sent_at, .. } = self.state else { return None };
+        if pending != reference {
+            return None;
+        }
+        self.state = match self.interval {
+            Some(interval) => State::Resting { due: sent_at.saturating_add(interval).max(now) },
+            None => State::Off,
+        };
+        Some(now.saturating_since(sent_at))
+    }
+
+    /// The peer is busy with a join and has just shown that it is alive.
+    pub(super) fn extend(&mut self, now: Timestamp) {
+        if let State::Pending { deadline, .. } = &mut self.state {
+            *deadline = now.saturating_add(self.timeout);
+        }
+    }
+
+    pub(super) const fn due(&self) -> Option<(Timestamp, Due)> {
+        match self.state {
+            State::Off => None,
+            State::Resting { due } => Some((due, Due::Beat)),
+            State::Pending { deadline, .. } => Some((deadline, Due::Missed)),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What the connection's transitions do to the session: dialling, losing, ending.
+
+use core::time::Duration;
+
+use super::channel::Phase;
+use super::connection::ConnectionState;
+use super::event::{CloseReason, Event, LossReason, TroubleCause};
+use super::lane::Outgoing;
+use super::session::Session;
+use crate::machine::{ConnId, ConnectRequest, OpenError};
+use crate::text::Text;
+
+impl Session {
+    pub(super) fn dial(&mut self) {
+        let conn = self.connection.dial(self.now, self.config.connect_timeout);
+        let url = self.config.endpoint.url(&self.config.params, self.config.serializer);
+        let mut request = ConnectRequest::new(conn, url, self.config.connect_timeout);
+        request.headers.clone_from(&self.config.headers);
+        self.lane.send(Outgoing::Open(request));
+    }
+
+    pub(super) fn opened(&mut self, conn: ConnId) {
+        if self.connection.opened(conn) {
+            self.heartbeat.start(self.now);
+            self.event(Event::Connected { conn });
+            for id in self.channels.by_age() {
+                self.channels.queue_join(id);
+            }
+            self.start_joins();
+        } else if self.connection.current() != Some(conn) {
+            // It was given up while it was being opened: nobody else will close it.
+            self.stats.stale_connection += 1;
+            self.lane.send_first(Outgoing::Abort { conn });
+        }
+    }
+
+    /// The transport says that a connection is over.
+    pub(super) fn ended(&mut self, conn: ConnId, reason: LossReason) {
+        if self.connection.current() != Some(conn) {
+            self.stats.stale_connection += 1;
+        } else if self.connection.state() == ConnectionState::Closing {
+            self.finish();
+        } else {
+            self.lose(reason);
+        }
+    }
+
+    /// We say that a connection is over; the transport may never confirm it (trap T7).
+    pub(super) fn abort(&mut self, conn: ConnId, reason: LossReason) {
+        self.lane.send_first(Outgoing::Abort { conn });
+        self.lose(reason);
+    }
+
+    pub(super) fn lose(&mut self, reason: LossReason) {
+        let (step, failures) = self.connection.count_loss();
+        let gives_up = failures > 0 && self.config.max_attempts.is_some_and(|max| failures >= max);
+        let retry_at = if gives_up {
+            self.connection.rest();
+            None
+        } else {
+            let retry_at = self.now.saturating_add(self.retry_delay(step, &reason));
+            self.connection.wait(retry_at);
+            Some(retry_at)
+        };
+        self.event(Event::Disconnected { reason, retry_at });
+        self.settle_loss();
+        if gives_up {
+            self.event(Event::GaveUp { attempts: failures });
+        }
+    }
+
+    /// The table's delay; for refusals that will hardly change, its longest one; at least what the
+    /// server asked for, up to five minutes (specification, section 1.5 and trap T95).
+    pub(super) fn retry_delay(&mut self, attempt: u32, reason: &LossReason) -> Duration {
+        let mut delay = self.config.reconnect.delay(attempt);
+        let mut floor = Duration::ZERO;
+        if let LossReason::Open(OpenError { status, retry_after, .. }) = reason {
+            match status {
+                Some(401 | 403 | 404) => delay = self.config.reconnect.cap(),
+                Some(429) => floor = Duration::from_secs(30),
+                _ => {}
+            }
+            floor = floor.max(retry_after.unwrap_or_default().min(Duration::from_secs(300)));
+        }
+        self.rng.spread(delay, self.config.jitter).max(floor)
+    }
+
+    /// Tells the transport to end the connection, if there is one.
+    pub(super) fn hang_up(&mut self) -> bool {
+        let Some(conn) = self.connection.current() else { return false };
+        self.lane.drop_frames();
+        if self.connection.open().is_some() {
+            self.lane.send(Outgoing::Close { conn, code: 1000, reason: Text::EMPTY });
+        } else {
+            self.lane.send_first(Outgoing::Abort { conn });
+        }
+        true
+    }
+
+    /// What the loss of the connection means for everything that ran over it.
+    pub(super) fn settle_loss(&mut self) {
+        self.heartbeat.stop();
+        self.lane.drop_frames();
+        self.channels.forget_turns();
+        self.unsettle_pushes(None);
+        for id in self.channels.by_age() {
+            match self.channels.get(id).map(|channel| channel.phase) {
+                Some(Phase::Leaving { .. }) => self.close_channel(id, CloseReason::Left),
+                Some(Phase::Joined { .. } | Phase::Joining { .. } | Phase::Queued) => {
+                    self.channels.set_phase(id, Phase::Idle { errored: true });
+                    self.channels.set_deadline(id, None);
+                    let cause = TroubleCause::ConnectionLost;
+                    self.event(Event::ChannelErrored { channel: id, cause, retry_at: None });
+                }
+                // A rejoin timer runs only while there is a socket to rejoin on.
+                Some(Phase::Idle { .. }) => self.channels.set_deadline(id, None),
+                None => {}
+            }
+            if let Some(channel) = self.channels.get_mut(id) {
+                channel.failures = 0;
+            }
+        }
+    }
+
+    /// The end of everything.
+    pub(super) fn finish(&mut self) {
+        self.heartbeat.stop();
+        for id in self.channels.by_age() {
+            self.close_channel(id, CloseReason::SessionClosed);
+        }
+        self.lane.drop_frames();
+        self.connection.closed();
+        self.event(Event::Closed);
+    }
+
+    pub(super) fn beat(&mut self) {
+        let reference = self.next_ref();
+        self.heartbeat.beat(self.now, reference);
+        self.lane.send_first(Outgoing::Heartbeat { reference });
+    }
+}

@@ -1,0 +1,31 @@
+//! Phoenix Channels: the client [`Session`] and its peer, the [`ServerSession`].
+
+mod channel;
+mod config;
+mod connection;
+mod endpoint;
+mod event;
+mod heartbeat;
+mod inbound;
+mod joining;
+mod lane;
+mod linking;
+mod pushes;
+mod sending;
+mod server;
+mod server_config;
+mod session;
+mod upgrade;
+
+pub use channel::{ChannelId, ChannelState};
+pub use config::{Config, JoinOptions, Limits, Overflow, Push};
+pub use connection::ConnectionState;
+pub use endpoint::{Endpoint, EndpointError};
+pub use event::{
+    CloseReason, Event, JoinError, JoinFailure, LossReason, PushError, PushId, PushOutcome, Stats, TroubleCause,
+    UnknownChannel,
+};
+pub use server::{JoinId, ReplyTo, ServerChannelId, ServerSession};
+pub use server_config::{EndReason, ServerConfig, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status};
+pub use session::Session;
+pub use upgrade::{UnsupportedVsn, serializer_of};

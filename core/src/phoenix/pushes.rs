@@ -1,0 +1,138 @@
+//! The push table: where every accepted push is, until its one outcome.
+
+use alloc::collections::BTreeMap;
+
+use super::channel::ChannelId;
+use super::config::{Limits, Push};
+use super::event::PushId;
+use crate::deadlines::Deadlines;
+use crate::payload::Payload;
+use crate::text::Text;
+use crate::time::Timestamp;
+
+#[derive(Debug)]
+pub(super) struct Pushes {
+    table: BTreeMap<PushId, Entry>,
+    by_ref: BTreeMap<u64, PushId>,
+    deadlines: Deadlines<PushId>,
+    last: u64,
+    waiting: usize,
+    waiting_bytes: usize,
+    wanting_reply: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) channel: ChannelId,
+    pub(super) event: Text,
+    pub(super) payload: Payload,
+    pub(super) wants_reply: bool,
+    pub(super) place: Place,
+    /// When it times out.
+    until: Timestamp,
+    /// Its registered deadline; a push that is as good as sent and wants no reply needs none.
+    deadline: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In its channel's queue.
+    Waiting,
+    /// In the transport lane.
+    Lane,
+    /// Taken by the transport; its reply is to come.
+    Sent { reference: u64 },
+}
+
+impl Pushes {
+    pub(super) const fn new() -> Self {
+        Self {
+            table: BTreeMap::new(),
+            by_ref: BTreeMap::new(),
+            deadlines: Deadlines::new(),
+            last: 0,
+            waiting: 0,
+            waiting_bytes: 0,
+            wanting_reply: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) fn is_full(&self, wants_reply: bool, limits: &Limits) -> bool {
+        wants_reply && self.wanting_reply >= limits.pending_replies
+    }
+
+    /// Whether a push of this size may wait besides those that do.
+    pub(super) fn can_wait(&self, bytes: usize, limits: &Limits) -> bool {
+        self.waiting < limits.send_buffer && self.waiting_bytes.saturating_add(bytes) <= limits.send_buffer_bytes
+    }
+
+    pub(super) fn insert(&mut self, channel: ChannelId, push: Push, until: Timestamp, place: Place) -> PushId {
+        self.last += 1;
+        let id = PushId(self.last);
+        let Push { event, payload, wants_reply, .. } = push;
+        self.wanting_reply += usize::from(wants_reply);
+        let entry = Entry { channel, event, payload, wants_reply, place: Place::Lane, until, deadline: None };
+        self.table.insert(id, entry);
+        self.set_place(id, place);
+        id
+    }
+
+    pub(super) fn get(&self, id: PushId) -> Option<&Entry> {
+        self.table.get(&id)
+    }
+
+    pub(super) fn by_ref(&self, reference: u64) -> Option<PushId> {
+        self.by_ref.get(&reference).copied()
+    }
+
+    /// Moves a push, keeping counts, refs and deadline in step.
+    pub(super) fn set_place(&mut self, id: PushId, place: Place) {
+        let Some(entry) = self.table.get_mut(&id) else { return };
+        let size = entry.payload.len();
+        match core::mem::replace(&mut entry.place, place) {
+            Place::Waiting => (self.waiting, self.waiting_bytes) = (self.waiting - 1, self.waiting_bytes - size),
+            Place::Sent { reference } => drop(self.by_ref.remove(&reference)),
+            Place::Lane => {}
+        }
+        match place {
+            Place::Waiting => (self.waiting, self.waiting_bytes) = (self.waiting + 1, self.waiting_bytes + size),
+            Place::Sent { reference } => {
+                self.by_ref.insert(reference, id);
+                // It will not be sent again, so nothing needs the payload.
+                entry.payload = Payload::EMPTY;
+            }
+            Place::Lane => {}
+        }
+        let timed = entry.wants_reply || place == Place::Waiting;
+        if timed != entry.deadline.is_some() {
+            self.deadlines.set(id, &mut entry.deadline, timed.then_some(entry.until));
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: PushId) -> Option<Entry> {
+        let mut entry = self.table.remove(&id)?;
+        match entry.place {
+            Place::Waiting => {
+                (self.waiting, self.waiting_bytes) = (self.waiting - 1, self.waiting_bytes - entry.payload.len());
+            }
+            Place::Sent { reference } => drop(self.by_ref.remove(&reference)),
+            Place::Lane => {}
+        }
+        self.deadlines.set(id, &mut entry.deadline, None);
+        self.wanting_reply -= usize::from(entry.wants_reply);
+        Some(entry)
+    }
+
+    /// All pushes in the order in which they were accepted.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PushId, &Entry)> {
+        self.table.iter().map(|(id, entry)| (*id, entry))
+    }
+
+    pub(super) fn due(&self) -> Option<(Timestamp, PushId)> {
+        self.deadlines.first()
+    }
+}

@@ -1,0 +1,232 @@
+//! From intention to frame: where pushes wait, what gets written when the transport is ready.
+
+use alloc::vec::Vec;
+
+use super::channel::{ChannelId, ChannelState, Phase};
+use super::config::{Config, Overflow, Push};
+use super::connection::ConnectionState;
+use super::event::{Event, PushError, PushId, PushOutcome};
+use super::lane::Outgoing;
+use super::pushes::{Entry, Place};
+use super::session::Session;
+use crate::machine::Frame;
+use crate::payload::Payload;
+use crate::text::Text;
+use crate::wire::{self, Decimal, Head, Serializer, Side};
+
+impl Session {
+    pub(super) fn accept_push(&mut self, channel: ChannelId, push: Push) -> Result<PushId, PushError> {
+        let state = self.channels.get(channel).ok_or(PushError::UnknownChannel)?;
+        if self.connection.state() == ConnectionState::Closing {
+            return Err(PushError::SessionClosed);
+        }
+        if state.state() == ChannelState::Leaving {
+            return Err(PushError::Leaving);
+        }
+        check(&push, &state.topic, &self.config)?;
+        if self.pushes.is_full(push.wants_reply, &self.config.limits) {
+            return Err(PushError::Full);
+        }
+        let joined = matches!(state.phase, Phase::Joined { .. });
+        let until = self.now.saturating_add(push.timeout.unwrap_or(self.config.push_timeout));
+        let place = if joined { Place::Lane } else { Place::Waiting };
+        if !self.has_room(channel, place, push.payload.len()) {
+            let oldest = self.oldest(channel, place);
+            match (self.config.limits.overflow, oldest) {
+                (Overflow::DropNewest, _) => {
+                    let id = self.pushes.insert(channel, push, until, Place::Lane);
+                    self.count_live(channel, 1);
+                    self.finish_push(id, PushOutcome::Dropped);
+                    return Ok(id);
+                }
+                (Overflow::DropOldest, Some(oldest)) => self.finish_push(oldest, PushOutcome::Dropped),
+                _ => return Err(PushError::Full),
+            }
+            if !self.has_room(channel, place, push.payload.len()) {
+                return Err(PushError::Full);
+            }
+        }
+        let id = self.pushes.insert(channel, push, until, place);
+        match place {
+            Place::Waiting => {
+                if let Some(channel) = self.channels.get_mut(channel) {
+                    channel.waiting.push_back(id);
+                }
+            }
+            _ => {
+                self.count_live(channel, 1);
+                self.lane.send(Outgoing::Push(id));
+            }
+        }
+        Ok(id)
+    }
+
+    pub(super) fn finish_push(&mut self, id: PushId, outcome: PushOutcome) {
+        let Some(entry) = self.pushes.remove(id) else { return };
+        match entry.place {
+            Place::Waiting => {
+                if let Some(channel) = self.channels.get_mut(entry.channel) {
+                    channel.waiting.retain(|push| *push != id);
+                }
+            }
+            Place::Lane => {
+                self.count_live(entry.channel, -1);
+                if outcome != PushOutcome::Sent {
+                    self.lane.retain_pushes(|push| push != id);
+                }
+            }
+            Place::Sent { .. } => self.count_live(entry.channel, -1),
+        }
+        self.event(Event::PushDone { push: id, outcome });
+    }
+
+    pub(super) fn count_live(&mut self, channel: ChannelId, change: i32) {
+        if let Some(channel) = self.channels.get_mut(channel) {
+            channel.live_pushes = channel.live_pushes.saturating_add_signed(change);
+        }
+    }
+
+    pub(super) fn has_room(&self, channel: ChannelId, place: Place, bytes: usize) -> bool {
+        let limits = &self.config.limits;
+        let waiting = self.channels.get(channel).map_or(0, |channel| channel.waiting.len());
+        match place {
+            Place::Waiting => waiting < limits.push_buffer && self.pushes.can_wait(bytes, limits),
+            _ => self.has_outbound_capacity(),
+        }
+    }
+
+    /// The push that has to go first: of the same channel if that is what is full.
+    pub(super) fn oldest(&self, channel: ChannelId, place: Place) -> Option<PushId> {
+        match place {
+            Place::Waiting => {
+                let own = self.channels.get(channel)?;
+                if own.waiting.len() >= self.config.limits.push_buffer {
+                    return own.waiting.front().copied();
+                }
+                self.pushes.iter().find(|(_, entry)| entry.place == Place::Waiting).map(|(id, _)| id)
+            }
+            _ => self.lane.first_push(),
+        }
+    }
+
+    pub(super) fn drop_waiting(&mut self, id: ChannelId) {
+        let waiting = self.channels.get_mut(id).map(|channel| core::mem::take(&mut channel.waiting));
+        for push in waiting.unwrap_or_default() {
+            self.finish_push(push, PushOutcome::Dropped);
+        }
+    }
+
+    /// The channel, or with `None` every channel, is no longer joined: what the transport never took
+    /// waits again, in order; of what it took, nobody will ever know.
+    pub(super) fn unsettle_pushes(&mut self, only: Option<ChannelId>) {
+        let concerned =
+            |entry: &Entry| entry.place != Place::Waiting && only.is_none_or(|channel| entry.channel == channel);
+        let pushes: Vec<_> =
+            self.pushes.iter().filter(|(_, e)| concerned(e)).map(|(id, e)| (id, e.channel, e.place)).collect();
+        for (id, channel, place) in pushes {
+            if place == Place::Lane {
+                self.pushes.set_place(id, Place::Waiting);
+                self.count_live(channel, -1);
+                if let Some(channel) = self.channels.get_mut(channel) {
+                    channel.waiting.push_back(id);
+                }
+            } else {
+                self.finish_push(id, PushOutcome::Unknown);
+            }
+        }
+        let pushes = &self.pushes;
+        self.lane.retain_pushes(|id| pushes.get(id).is_some_and(|entry| entry.place == Place::Lane));
+    }
+}
+
+impl Session {
+    pub(super) fn write_heartbeat(&mut self, reference: u64) -> Option<Frame> {
+        self.write(None, reference, &Text::from_static(wire::PHOENIX), wire::HEARTBEAT, &Payload::EMPTY)
+    }
+
+    pub(super) fn write_join(&mut self, id: ChannelId) -> Option<Frame> {
+        let channel = self.channels.get(id).filter(|channel| channel.phase == Phase::Queued)?;
+        let (topic, payload) = (channel.topic.clone(), channel.payload.clone());
+        let timeout = channel.timeout.unwrap_or(self.config.join_timeout);
+        let join_ref = self.next_ref();
+        self.channels.set_phase(id, Phase::Joining { join_ref });
+        self.channels.set_deadline(id, Some(self.now.saturating_add(timeout)));
+        self.write(Some(join_ref), join_ref, &topic, wire::JOIN, &payload)
+    }
+
+    pub(super) fn write_push(&mut self, id: PushId) -> Option<Frame> {
+        let entry = self.pushes.get(id).filter(|entry| entry.place == Place::Lane)?;
+        let channel = self.channels.get(entry.channel)?;
+        let join_ref = channel.phase.join_ref()?;
+        let (topic, event, payload) = (channel.topic.clone(), entry.event.clone(), entry.payload.clone());
+        let wants_reply = entry.wants_reply;
+        let reference = self.next_ref();
+        let frame = encode(self.config.serializer, Some(join_ref), reference, &topic, &event, &payload);
+        match (wants_reply, frame.is_some()) {
+            (true, true) => {
+                self.pushes.set_place(id, Place::Sent { reference });
+                self.event(Event::PushSent { push: id });
+            }
+            (false, true) => self.finish_push(id, PushOutcome::Sent),
+            // `check` has let only messages in that can be written.
+            (_, false) => self.finish_push(id, PushOutcome::Dropped),
+        }
+        frame
+    }
+
+    pub(super) fn write(
+        &self,
+        join_ref: Option<u64>,
+        reference: u64,
+        topic: &Text,
+        event: &'static str,
+        payload: &Payload,
+    ) -> Option<Frame> {
+        encode(self.config.serializer, join_ref, reference, topic, &Text::from_static(event), payload)
+    }
+}
+
+/// Refuses what could never be written into a frame.
+fn check(push: &Push, topic: &Text, config: &Config) -> Result<(), PushError> {
+    if push.event.starts_with("phx_") {
+        return Err(PushError::ReservedEvent);
+    }
+    // Two refs of at most 20 digits and the brackets around everything.
+    let len = topic.as_bytes().len() + push.event.as_bytes().len() + push.payload.len() + 96;
+    if len > config.limits.frame_bytes {
+        return Err(PushError::TooLarge { len });
+    }
+    if !push.payload.is_binary() {
+        return Ok(());
+    }
+    if config.serializer == Serializer::V1 {
+        return Err(PushError::Encode(wire::EncodeError::BinaryNeedsV2));
+    }
+    for (field, text) in [("topic", topic), ("event", &push.event)] {
+        let len = text.as_bytes().len();
+        if len > 255 {
+            return Err(PushError::Encode(wire::EncodeError::FieldTooLong { field, len }));
+        }
+    }
+    Ok(())
+}
+
+fn encode(
+    serializer: Serializer,
+    join_ref: Option<u64>,
+    reference: u64,
+    topic: &Text,
+    event: &Text,
+    payload: &Payload,
+) -> Option<Frame> {
+    let (join_ref, reference) = (join_ref.map(Decimal::new), Decimal::new(reference));
+    let head = Head {
+        join_ref: join_ref.as_ref().map(Decimal::wire),
+        reference: Some(reference.wire()),
+        topic,
+        event,
+        status: None,
+        payload,
+    };
+    serializer.encode(&head, Side::Client).ok()
+}
