@@ -42,6 +42,10 @@ pub trait Machine {
     /// The next event for the application.
     fn poll_event(&mut self) -> Option<Self::Event>;
 
+    /// The connection that still matters, if there is one. A driver whose socket is stuck watches
+    /// this: when it changes, the stuck socket is dropped without waiting for its turn in the lane.
+    fn connection(&self) -> Option<ConnId>;
+
     /// Whether commands should wait because the transport lane is full. Inputs never wait.
     fn is_congested(&self) -> bool {
         false

@@ -294,6 +294,10 @@ impl Machine for ServerSession {
         self.events.pop_front()
     }
 
+    fn connection(&self) -> Option<ConnId> {
+        (!matches!(self.state, State::Ended)).then_some(self.conn)
+    }
+
     fn is_congested(&self) -> bool {
         self.lane_bytes > self.config.outbox_bytes / 2
     }

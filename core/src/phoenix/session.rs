@@ -11,7 +11,7 @@ use super::heartbeat::{self, Heartbeat};
 use super::lane::{Lane, Outgoing};
 use super::pushes::{Place, Pushes};
 use crate::backoff::JitterRng;
-use crate::machine::{Machine, TransportAction, TransportEvent};
+use crate::machine::{ConnId, Machine, TransportAction, TransportEvent};
 use crate::payload::Payload;
 use crate::text::Text;
 use crate::time::Timestamp;
@@ -356,6 +356,10 @@ impl Machine for Session {
             None if self.missed > 0 => Some(Event::Lagged { missed: core::mem::take(&mut self.missed) }),
             event => event,
         }
+    }
+
+    fn connection(&self) -> Option<ConnId> {
+        self.connection.current()
     }
 
     fn is_congested(&self) -> bool {
