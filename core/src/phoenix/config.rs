@@ -45,7 +45,8 @@ pub struct Config {
     pub push_timeout: Duration,
     /// How long a leave may stay unanswered; default 10 s. The channel is closed either way.
     pub leave_timeout: Duration,
-    /// How long [`close`](super::Session::close) waits for the peer's close frame; default 5 s.
+    /// How long [`close`](super::Session::close) and [`disconnect`](super::Session::disconnect) wait
+    /// for the peer's close frame; default 5 s.
     pub close_timeout: Duration,
     /// Delays between connection attempts; default 1, 2, 4, 8, 10 s. They start again after proof of
     /// life (a join or a heartbeat answered), not at the mere opening of a socket.

@@ -42,10 +42,26 @@ pub(super) struct Connection {
 #[derive(Clone, Copy, Debug)]
 enum Link {
     Idle,
-    Waiting { retry_at: Timestamp },
-    Connecting { conn: ConnId, deadline: Timestamp },
-    Connected { conn: ConnId },
-    Closing { conn: ConnId, deadline: Timestamp },
+    Waiting {
+        retry_at: Timestamp,
+    },
+    Connecting {
+        conn: ConnId,
+        deadline: Timestamp,
+    },
+    Connected {
+        conn: ConnId,
+    },
+    /// Nothing is wanted, and the peer's answer to our close frame is still awaited, so that what
+    /// was sent before it is not lost with the socket.
+    HangingUp {
+        conn: ConnId,
+        deadline: Timestamp,
+    },
+    Closing {
+        conn: ConnId,
+        deadline: Timestamp,
+    },
     Closed,
 }
 
@@ -54,6 +70,7 @@ enum Link {
 pub(super) enum Due {
     Retry,
     ConnectTimeout(ConnId),
+    HangUpTimeout(ConnId),
     CloseTimeout(ConnId),
 }
 
@@ -64,7 +81,7 @@ impl Connection {
 
     pub(super) const fn state(&self) -> ConnectionState {
         match self.link {
-            Link::Idle => ConnectionState::Idle,
+            Link::Idle | Link::HangingUp { .. } => ConnectionState::Idle,
             Link::Waiting { .. } => ConnectionState::Waiting,
             Link::Connecting { .. } => ConnectionState::Connecting,
             Link::Connected { .. } => ConnectionState::Connected,
@@ -77,7 +94,15 @@ impl Connection {
     pub(super) const fn current(&self) -> Option<ConnId> {
         match self.link {
             Link::Connecting { conn, .. } | Link::Connected { conn } | Link::Closing { conn, .. } => Some(conn),
-            Link::Idle | Link::Waiting { .. } | Link::Closed => None,
+            Link::Idle | Link::Waiting { .. } | Link::HangingUp { .. } | Link::Closed => None,
+        }
+    }
+
+    /// The connection that nobody wants any more and that is not gone yet.
+    pub(super) const fn lingering(&self) -> Option<ConnId> {
+        match self.link {
+            Link::HangingUp { conn, .. } => Some(conn),
+            _ => None,
         }
     }
 
@@ -136,6 +161,10 @@ impl Connection {
         self.link = Link::Idle;
     }
 
+    pub(super) fn hanging_up(&mut self, conn: ConnId, deadline: Timestamp) {
+        self.link = Link::HangingUp { conn, deadline };
+    }
+
     pub(super) fn closing(&mut self, conn: ConnId, deadline: Timestamp) {
         self.link = Link::Closing { conn, deadline };
     }
@@ -148,6 +177,7 @@ impl Connection {
         match self.link {
             Link::Waiting { retry_at } => Some((retry_at, Due::Retry)),
             Link::Connecting { conn, deadline } => Some((deadline, Due::ConnectTimeout(conn))),
+            Link::HangingUp { conn, deadline } => Some((deadline, Due::HangUpTimeout(conn))),
             Link::Closing { conn, deadline } => Some((deadline, Due::CloseTimeout(conn))),
             Link::Idle | Link::Connected { .. } | Link::Closed => None,
         }

@@ -36,7 +36,9 @@ impl Session {
 
     /// The transport says that a connection is over.
     pub(super) fn ended(&mut self, conn: ConnId, reason: LossReason) {
-        if self.connection.current() != Some(conn) {
+        if self.connection.lingering() == Some(conn) {
+            self.connection.rest();
+        } else if self.connection.current() != Some(conn) {
             self.stats.stale_connection += 1;
         } else if self.connection.state() == ConnectionState::Closing {
             self.finish();

@@ -145,7 +145,7 @@ impl From<Status> for Text {
 }
 
 /// What the call was about is over: the channel was left, the join was answered, the socket is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StaleHandle;
 

@@ -76,11 +76,18 @@ impl Session {
         if matches!(self.connection.state(), ConnectionState::Closing | ConnectionState::Closed) {
             return;
         }
+        if self.connection.lingering().is_some() {
+            return;
+        }
+        let open = self.connection.open();
         if self.hang_up() {
             self.event(Event::Disconnected { reason: LossReason::Requested, retry_at: None });
             self.settle_loss();
         }
-        self.connection.rest();
+        match open {
+            Some(conn) => self.connection.hanging_up(conn, self.now.saturating_add(self.config.close_timeout)),
+            None => self.connection.rest(),
+        }
     }
 
     /// Replaces the connection, if there is one, by a new one at once.
@@ -306,6 +313,10 @@ impl Machine for Session {
             match due {
                 Due::Connection(connection::Due::Retry) => self.dial(),
                 Due::Connection(connection::Due::ConnectTimeout(conn)) => self.abort(conn, LossReason::ConnectTimeout),
+                Due::Connection(connection::Due::HangUpTimeout(conn)) => {
+                    self.lane.send_first(Outgoing::Abort { conn });
+                    self.connection.rest();
+                }
                 Due::Connection(connection::Due::CloseTimeout(conn)) => {
                     self.lane.send_first(Outgoing::Abort { conn });
                     self.finish();
@@ -359,7 +370,7 @@ impl Machine for Session {
     }
 
     fn connection(&self) -> Option<ConnId> {
-        self.connection.current()
+        self.connection.current().or(self.connection.lingering())
     }
 
     fn is_congested(&self) -> bool {

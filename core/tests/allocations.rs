@@ -1,0 +1,172 @@
+//! Routing a message allocates nothing: counted, not estimated, with frames as the drivers cut them
+//! out of their read buffers.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use bytes::{Bytes, BytesMut};
+use rejoin_core::phoenix::{Config, Event, JoinOptions, Session};
+use rejoin_core::wire::{Message, Ref, Serializer};
+use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
+
+const NOW: Timestamp = Timestamp::ZERO;
+const TOPIC: &str = "realtime:room:1";
+
+/// What one read brings in before the events are looked at.
+const BATCH: usize = 8;
+const BATCHES: usize = 200;
+
+struct Counting;
+
+thread_local! {
+    /// Per thread, so that the test harness and other tests do not disturb.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.with(|n| n.set(n.get() + 1));
+}
+
+#[expect(unsafe_code, reason = "an allocator cannot be written without; every call is the system's own")]
+// SAFETY: each method passes its arguments on unchanged to `System`, whose contract is the same,
+// and counting touches no memory of the heap.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise about `layout`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise about `layout`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise about `at`, `layout` and `size`.
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise about `at` and `layout`.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations() -> u64 {
+    ALLOCATIONS.with(Cell::get)
+}
+
+/// A session that has joined [`TOPIC`], with its events read.
+fn joined(serializer: Serializer) -> (Session, ConnId) {
+    let mut config = Config::new("ws://localhost/socket").unwrap();
+    config.serializer = serializer;
+    let mut session = Session::new(config, NOW);
+    session.connect(NOW);
+    session.join(NOW, TOPIC, JoinOptions::default()).unwrap();
+    let Some(TransportAction::Open(request)) = session.poll_transport() else { panic!("it dials") };
+    let conn = request.conn;
+    session.handle_transport(NOW, TransportEvent::Opened { conn });
+    assert!(matches!(session.poll_transport(), Some(TransportAction::Send { .. })));
+    let reply = Message::reply(TOPIC, "ok", &Payload::EMPTY).with_refs(Some(Ref::from(1)), Some(Ref::from(1)));
+    let frame = serializer.encode_from_server(&reply).unwrap();
+    session.handle_transport(NOW, TransportEvent::Received { conn, frame });
+    assert!(matches!(session.poll_event(), Some(Event::Connected { .. })));
+    assert!(matches!(session.poll_event(), Some(Event::Joined { .. })));
+    (session, conn)
+}
+
+/// The frame of a broadcast, `size` bytes long.
+fn broadcast(serializer: Serializer, size: usize) -> Frame {
+    let frame = |pad: usize| {
+        let json = format!(r#"{{"event":"tick","payload":{{"pad":"{}"}},"type":"broadcast"}}"#, "x".repeat(pad));
+        let message = Message::new(TOPIC, "broadcast", Payload::from_json_text(json).unwrap());
+        serializer.encode_from_server(&message).unwrap()
+    };
+    let frame = frame(size - frame(0).len());
+    assert_eq!(frame.len(), size);
+    frame
+}
+
+fn binary_broadcast(size: usize, event: &str) -> Frame {
+    let head = 3 + TOPIC.len() + event.len();
+    let message = Message::new(TOPIC, event, Payload::binary(vec![7; size - head].into()));
+    Serializer::V2.encode_from_server(&message).unwrap()
+}
+
+/// Reads, routes and looks at the messages, and counts what that allocated after the first batches.
+fn measure(what: &str, serializer: Serializer, frame: &Frame) {
+    let (mut session, conn) = joined(serializer);
+    let mut buffer = BytesMut::with_capacity(BATCH * frame.len());
+    let mut batch = || {
+        for _ in 0..BATCH {
+            buffer.reserve(frame.len());
+            buffer.extend_from_slice(frame.as_bytes());
+            let bytes: Bytes = buffer.split_to(frame.len()).freeze();
+            let frame = match frame {
+                Frame::Text(_) => Frame::Text(Text::assume_utf8(bytes)),
+                Frame::Binary(_) => Frame::Binary(bytes),
+            };
+            session.handle_transport(NOW, TransportEvent::Received { conn, frame });
+        }
+        let mut messages = 0;
+        while let Some(event) = session.poll_event() {
+            assert!(matches!(&event, Event::Message { payload, .. } if payload.len() < frame.len()));
+            messages += 1;
+        }
+        assert_eq!(messages, BATCH);
+    };
+    for _ in 0..4 {
+        batch();
+    }
+    let before = allocations();
+    for _ in 0..BATCHES {
+        batch();
+    }
+    let counted = allocations() - before;
+    println!("{what}, {} B: {counted} allocations in {} messages", frame.len(), BATCH * BATCHES);
+    assert_eq!(counted, 0, "{what}, {} B", frame.len());
+}
+
+#[test]
+fn the_allocator_counts() {
+    let before = allocations();
+    drop(std::hint::black_box(vec![1u8; 100]));
+    assert_eq!(allocations() - before, 1);
+}
+
+#[test]
+fn routing_a_text_message_allocates_nothing() {
+    for size in [148, 540, 4 << 10, 64 << 10] {
+        measure("vsn 2", Serializer::V2, &broadcast(Serializer::V2, size));
+    }
+}
+
+#[test]
+fn routing_a_vsn_1_message_allocates_nothing() {
+    for size in [160, 540, 4 << 10, 64 << 10] {
+        measure("vsn 1", Serializer::V1, &broadcast(Serializer::V1, size));
+    }
+}
+
+#[test]
+fn routing_a_binary_message_allocates_nothing() {
+    for size in [148, 540, 4 << 10, 64 << 10] {
+        measure("binary", Serializer::V2, &binary_broadcast(size, "broadcast"));
+        measure("binary, an event of one's own", Serializer::V2, &binary_broadcast(size, "cursor"));
+    }
+}
+
+/// What falls back to the JSON parser allocates nothing either, as long as nothing is escaped.
+#[test]
+fn routing_an_unusual_message_allocates_nothing() {
+    let array = format!(r#"[null, null, "{TOPIC}", "cursor", {{"x": 1}}]"#);
+    measure("vsn 2 with white space", Serializer::V2, &Frame::Text(array.into()));
+    let object = format!(r#"{{"event":"cursor","payload":{{"x":1}},"ref":null,"topic":"{TOPIC}"}}"#);
+    measure("vsn 1 with the payload in the middle", Serializer::V1, &Frame::Text(object.into()));
+}

@@ -1,0 +1,342 @@
+//! The wire by example: the specification's byte vectors (its Appendix A), and one frame for every
+//! rule about what is tolerated and what is refused.
+
+use rejoin_core::phoenix::{ChannelState, Config, JoinOptions, Session};
+use rejoin_core::wire::{DecodeError, EncodeError, Message, Ref, Serializer};
+use rejoin_core::{ConnId, Frame, Machine, Payload, PayloadError, Text, Timestamp, TransportAction, TransportEvent};
+
+const V1: Serializer = Serializer::V1;
+const V2: Serializer = Serializer::V2;
+
+fn text(text: &str) -> Frame {
+    Frame::Text(text.into())
+}
+
+fn binary(bytes: &[u8]) -> Frame {
+    Frame::Binary(bytes.to_vec().into())
+}
+
+fn json(text: &str) -> Payload {
+    Payload::from_json_text(text).unwrap()
+}
+
+fn bytes(bytes: &'static [u8]) -> Payload {
+    Payload::binary(bytes.into())
+}
+
+fn refs(message: Message, join_ref: Option<&str>, reference: Option<&str>) -> Message {
+    message.with_refs(join_ref.map(Ref::from), reference.map(Ref::from))
+}
+
+/// From a client, in both directions of translation.
+fn client(serializer: Serializer, message: &Message, frame: &Frame) {
+    let encoded = serializer.encode_from_client(message).unwrap();
+    assert_eq!(String::from_utf8_lossy(encoded.as_bytes()), String::from_utf8_lossy(frame.as_bytes()));
+    assert_eq!(&encoded, frame);
+    assert_eq!(serializer.decode_from_client(frame.clone()).as_ref(), Ok(message));
+}
+
+fn server(message: &Message, frame: &Frame) {
+    assert_eq!(&V2.encode_from_server(message).unwrap(), frame);
+    assert_eq!(V2.decode_from_server(frame.clone()).as_ref(), Ok(message));
+}
+
+#[test]
+fn vector_1_text_push() {
+    let message = Message::new("t", "e", json(r#"{"foo":1}"#));
+    client(V2, &message, &text(r#"[null,null,"t","e",{"foo":1}]"#));
+    client(V2, &refs(message, Some("0"), Some("1")), &text(r#"["0","1","t","e",{"foo":1}]"#));
+}
+
+#[test]
+fn vectors_2_and_3_binary_push_of_a_client() {
+    let message = refs(Message::new("t", "e", bytes(b"\x01")), Some("0"), Some("1"));
+    client(V2, &message, &binary(b"\x00\x01\x01\x01\x01\x30\x31\x74\x65\x01"));
+    let message = refs(Message::new("top", "ev", bytes(b"\x01")), Some("10"), Some("1"));
+    client(V2, &message, &binary(b"\x00\x02\x01\x03\x02101topev\x01"));
+}
+
+#[test]
+fn vector_4_binary_push_of_a_server() {
+    let message = refs(Message::new("top", "some-event", bytes(b"\x01\x01")), Some("123"), None);
+    server(&message, &binary(b"\x00\x03\x03\x0a123topsome-event\x01\x01"));
+}
+
+#[test]
+fn vector_5_binary_reply() {
+    let message = refs(Message::reply("top", "ok", &bytes(b"\x01\x01")), Some("100"), Some("12"));
+    assert_eq!(message.event, "phx_reply");
+    server(&message, &binary(b"\x01\x03\x02\x03\x0210012topok\x01\x01"));
+}
+
+#[test]
+fn vector_6_binary_broadcast() {
+    let message = Message::new("top", "some-event", bytes(b"\x01\x01"));
+    server(&message, &binary(b"\x02\x03\x0atopsome-event\x01\x01"));
+}
+
+#[test]
+fn vector_14_heartbeat() {
+    let message = refs(Message::new("phoenix", "heartbeat", Payload::EMPTY), None, Some("7"));
+    client(V2, &message, &text(r#"[null,"7","phoenix","heartbeat",{}]"#));
+    // The members of an object may come in any order; we write the payload last.
+    let given = text(r#"{"topic":"phoenix","event":"heartbeat","payload":{},"ref":"7"}"#);
+    assert_eq!(V1.decode_from_client(given).as_ref(), Ok(&message));
+    client(V1, &message, &text(r#"{"ref":"7","topic":"phoenix","event":"heartbeat","payload":{}}"#));
+}
+
+#[test]
+fn lengths_count_utf8_bytes() {
+    let message = Message::new("top", "café-🎉", bytes(b"x"));
+    server(&message, &binary("\u{2}\u{3}\u{a}topcafé-🎉x".as_bytes()));
+    // 255 bytes are the most, however many characters they are.
+    for (name, fits) in [("é".repeat(127) + "x", true), ("é".repeat(128), false), ("x".repeat(255), true)] {
+        let encoded = V2.encode_from_client(&Message::new(name.as_str(), "e", bytes(b"")));
+        assert_eq!(encoded.is_ok(), fits, "{} bytes", name.len());
+    }
+}
+
+#[test]
+fn a_field_that_is_too_long_is_named() {
+    let (long, plain) = ("é".repeat(128), bytes(b"x"));
+    let too_long = |field| Err(EncodeError::FieldTooLong { field, len: 256 });
+    let message = || Message::new("t", "e", plain.clone());
+    let topic = Message::new(long.as_str(), "e", plain.clone());
+    let event = Message::new("t", long.as_str(), plain.clone());
+    let join_ref = refs(message(), Some(&long), None);
+    let reference = refs(message(), None, Some(&long));
+    let status = Message::reply("t", long.as_str(), &plain);
+    for (message, field) in [(&topic, "topic"), (&event, "event"), (&join_ref, "join_ref")] {
+        assert_eq!(V2.encode_from_client(message), too_long(field));
+        assert_eq!(V2.encode_from_server(message), too_long(field));
+    }
+    assert_eq!(V2.encode_from_client(&reference), too_long("ref"));
+    assert_eq!(V2.encode_from_server(&status), too_long("status"));
+    // A text frame has no such limit.
+    let message = Message::new(long.as_str(), long.as_str(), Payload::EMPTY);
+    for serializer in [V1, V2] {
+        let frame = serializer.encode_from_client(&message).unwrap();
+        assert_eq!(serializer.decode_from_client(frame).as_ref(), Ok(&message));
+    }
+}
+
+#[test]
+fn binary_needs_vsn_2() {
+    let message = Message::new("t", "e", bytes(b""));
+    assert_eq!(V1.encode_from_client(&message), Err(EncodeError::BinaryNeedsV2));
+    assert_eq!(V1.encode_from_server(&message), Err(EncodeError::BinaryNeedsV2));
+    assert_eq!(V1.decode_from_server(binary(b"\x02\x01\x01te")), Err(DecodeError::UnexpectedBinary));
+    assert_eq!(V1.decode_from_client(binary(b"")), Err(DecodeError::UnexpectedBinary));
+}
+
+#[test]
+fn unknown_kinds_are_named() {
+    for kind in 3..=u8::MAX {
+        let frame = binary(&[kind, 1, 1, 1, 1, b'0', b'1', b't', b'e', 1]);
+        assert_eq!(V2.decode_from_server(frame.clone()), Err(DecodeError::UnknownKind(kind)));
+        assert_eq!(V2.decode_from_client(frame), Err(DecodeError::UnknownKind(kind)));
+    }
+    // Replies and broadcasts do not come from clients.
+    for kind in [1, 2] {
+        let frame = binary(&[kind, 1, 1, 1, 1, b'0', b'1', b't', b'e', 1]);
+        assert_eq!(V2.decode_from_client(frame), Err(DecodeError::UnknownKind(kind)));
+    }
+}
+
+#[test]
+fn a_header_cut_anywhere_is_truncated() {
+    let check = |frame: &[u8], data: usize, decode: fn(Frame) -> Result<Message, DecodeError>| {
+        for len in 0..frame.len() - data {
+            assert_eq!(decode(binary(&frame[..len])), Err(DecodeError::Truncated), "{len} of {frame:?}");
+        }
+        for len in frame.len() - data..=frame.len() {
+            assert!(decode(binary(&frame[..len])).is_ok(), "{len} of {frame:?}");
+        }
+    };
+    check(b"\x00\x02\x01\x03\x02101topev\x01\x01", 2, |frame| V2.decode_from_client(frame));
+    check(b"\x00\x03\x03\x0a123topsome-event\x01\x01", 2, |frame| V2.decode_from_server(frame));
+    check(b"\x01\x03\x02\x03\x0210012topok\x01\x01", 2, |frame| V2.decode_from_server(frame));
+    check(b"\x02\x03\x0atopsome-event\x01\x01", 2, |frame| V2.decode_from_server(frame));
+}
+
+#[test]
+fn header_fields_must_be_utf8_and_data_need_not() {
+    for broken in
+        [&b"\x02\x01\x01\xffe"[..], b"\x02\x01\x01t\xff", b"\x00\x01\x01\x01\xffte", b"\x01\x01\x01\x01\x01j\x80to"]
+    {
+        assert_eq!(V2.decode_from_server(binary(broken)), Err(DecodeError::NotUtf8), "{broken:?}");
+    }
+    // The two bytes of one character in two fields: neither is text.
+    assert_eq!(V2.decode_from_server(binary(b"\x02\x01\x01\xc3\xa9")), Err(DecodeError::NotUtf8));
+    let message = V2.decode_from_server(binary(b"\x02\x01\x01te\xff\xfe")).unwrap();
+    assert_eq!(message.payload.as_bytes(), b"\xff\xfe");
+}
+
+#[test]
+fn more_than_five_elements_are_tolerated_and_fewer_refused() {
+    let expected = Message::new("t", "e", json(r#"{"a":1}"#));
+    for extra in [
+        r#"[null,null,"t","e",{"a":1},1]"#,
+        r#"[null,null,"t","e",{"a":1},null,"x"]"#,
+        r#"[null, null, "t", "e", {"a":1}, {}]"#,
+    ] {
+        assert_eq!(V2.decode_from_server(text(extra)).as_ref(), Ok(&expected), "{extra}");
+    }
+    for few in ["[]", "[null]", r#"[null,null,"t"]"#, r#"[null,null,"t","e"]"#, r#"[null,null,"t",{}]"#] {
+        let error = V2.decode_from_server(text(few)).unwrap_err();
+        assert!(matches!(error, DecodeError::Shape { .. }), "{few}: {error:?}");
+    }
+}
+
+#[test]
+fn a_payload_of_null_or_none_is_an_empty_object() {
+    let expected = Message::new("t", "e", Payload::EMPTY);
+    assert_eq!(V2.decode_from_server(text(r#"[null,null,"t","e",null]"#)).as_ref(), Ok(&expected));
+    assert_eq!(V2.decode_from_server(text(r#"[null,null,"t","e", null ]"#)).as_ref(), Ok(&expected));
+    for object in [
+        r#"{"topic":"t","event":"e"}"#,
+        r#"{"topic":"t","event":"e","ref":null}"#,
+        r#"{"topic":"t","event":"e","ref":null,"payload":null}"#,
+        r#"{"payload":null,"join_ref":null,"topic":"t","event":"e"}"#,
+    ] {
+        assert_eq!(V1.decode_from_server(text(object)).as_ref(), Ok(&expected), "{object}");
+    }
+}
+
+#[test]
+fn any_json_may_be_a_payload() {
+    for payload in ["0", "-1.5e3", "true", "false", r#""text""#, "[]", "[[1],{}]", r#"{"a":"]}\""}"#, r#""\"]""#] {
+        let expected = Message::new("t", "e", json(payload));
+        let array = text(&format!(r#"[null,null,"t","e",{payload}]"#));
+        assert_eq!(V2.decode_from_server(array).as_ref(), Ok(&expected));
+        for object in [
+            format!(r#"{{"ref":null,"topic":"t","event":"e","payload":{payload}}}"#),
+            format!(r#"{{"event":"e","payload":{payload},"ref":null,"topic":"t"}}"#),
+        ] {
+            assert_eq!(V1.decode_from_server(text(&object)).as_ref(), Ok(&expected), "{object}");
+        }
+    }
+}
+
+#[test]
+fn unknown_members_are_ignored_and_known_ones_may_not_come_twice() {
+    let expected = Message::new("t", "e", json(r#"{"a":1}"#));
+    for object in [
+        r#"{"ref":null,"new":[1,{}],"topic":"t","event":"e","payload":{"a":1}}"#,
+        r#"{"ref":null,"topic":"t","event":"e","payload":{"a":1},"new":"x"}"#,
+    ] {
+        assert_eq!(V1.decode_from_server(text(object)).as_ref(), Ok(&expected), "{object}");
+    }
+    for twice in [
+        r#"{"ref":null,"topic":"t","topic":"t","event":"e","payload":{}}"#,
+        r#"{"ref":null,"ref":null,"topic":"t","event":"e","payload":{}}"#,
+    ] {
+        assert!(V1.decode_from_server(text(twice)).is_err(), "{twice}");
+    }
+}
+
+#[test]
+fn what_is_no_message_is_told_by_kind() {
+    let syntax = |frame: &str| {
+        for serializer in [V1, V2] {
+            let error = serializer.decode_from_server(text(frame)).unwrap_err();
+            assert!(matches!(error, DecodeError::Syntax { .. }), "{frame:?}: {error:?}");
+        }
+    };
+    ["", "{", "[", "nonsense", "[}", "\u{feff}[]"].into_iter().for_each(syntax);
+    for shape in
+        ["1", r#""x""#, "{}", "null", r#"[1,2,3,4,5]"#, r#"[null,null,null,"e",{}]"#, r#"[{},null,"t","e",{}]"#]
+    {
+        let error = V2.decode_from_server(text(shape)).unwrap_err();
+        assert!(matches!(error, DecodeError::Shape { .. }), "{shape:?}: {error:?}");
+    }
+    for shape in
+        ["1", "null", "[1]", r#"{"topic":"t"}"#, r#"{"topic":1,"event":"e"}"#, r#"{"topic":"t","event":"e","ref":[]}"#]
+    {
+        let error = V1.decode_from_server(text(shape)).unwrap_err();
+        assert!(matches!(error, DecodeError::Shape { .. }), "{shape:?}: {error:?}");
+    }
+    // No error repeats the frame, which may carry a token.
+    let error = V2.decode_from_server(text(r#"[secret"#)).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("secret"));
+}
+
+#[test]
+fn a_nesting_bomb_is_routed_and_fails_only_where_it_is_parsed() {
+    const DEPTH: usize = 200_000;
+    let arrays = "[".repeat(DEPTH) + &"]".repeat(DEPTH);
+    let objects = r#"{"a":"#.repeat(DEPTH) + "1" + &"}".repeat(DEPTH);
+    for bomb in [arrays, objects] {
+        for (serializer, frame) in [
+            (V2, format!(r#"[null,null,"t","e",{bomb}]"#)),
+            (V2, format!(r#"[null, null,"t","e",{bomb}]"#)),
+            (V1, format!(r#"{{"ref":null,"topic":"t","event":"e","payload":{bomb}}}"#)),
+            (V1, format!(r#"{{"payload":{bomb},"ref":null,"topic":"t","event":"e"}}"#)),
+        ] {
+            let message = serializer.decode_from_server(text(&frame)).unwrap();
+            assert_eq!((&message.topic, &message.event), (&Text::from("t"), &Text::from("e")));
+            assert_eq!(message.payload.as_json(), Some(bomb.as_str()));
+            let parsed = message.payload.parse::<serde_json::Value>();
+            assert!(matches!(parsed, Err(PayloadError::Json(_))));
+        }
+    }
+}
+
+#[test]
+fn refs_are_written_as_u64_and_echoed_as_they_came() {
+    for number in [0, 1, 9, 10, 4_294_967_296, 9_007_199_254_740_993, u64::MAX] {
+        let reference = Ref::from(number);
+        assert_eq!((reference.as_str(), reference.is_number()), (number.to_string().as_str(), false));
+        assert_eq!(reference.to_string(), number.to_string());
+    }
+    for frame in [
+        r#"["7",8,"t","e",{}]"#,
+        r#"[9007199254740993,18446744073709551616,"t","e",{}]"#,
+        r#"[-1.50e+3,"008","t","e",{}]"#,
+        r#"["","\"","t","e",{}]"#,
+    ] {
+        let message = V2.decode_from_client(text(frame)).unwrap();
+        assert_eq!(V2.encode_from_server(&message).unwrap(), text(frame));
+    }
+}
+
+/// Only our own decimal text names a join; anything that merely resembles it is a stranger's.
+#[test]
+fn a_reply_is_ours_only_if_its_ref_reads_as_we_wrote_it() {
+    let answered_with = |reference: &str| {
+        let now = Timestamp::ZERO;
+        let mut session = Session::new(Config::new("ws://localhost/socket").unwrap(), now);
+        session.connect(now);
+        let channel = session.join(now, "t", JoinOptions::default()).unwrap();
+        let Some(TransportAction::Open(request)) = session.poll_transport() else { panic!("it dials") };
+        session.handle_transport(now, TransportEvent::Opened { conn: request.conn });
+        let Some(TransportAction::Send { conn, frame }) = session.poll_transport() else { panic!("it joins") };
+        assert_eq!(frame, text(r#"["1","1","t","phx_join",{}]"#));
+        let reply = format!(r#"["1",{reference},"t","phx_reply",{{"status":"ok","response":{{}}}}]"#);
+        receive(&mut session, conn, &reply);
+        session.channel_state(channel) == Some(ChannelState::Joined)
+    };
+    for ours in [r#""1""#, "1"] {
+        assert!(answered_with(ours), "{ours}");
+    }
+    let two_to_64_plus_1 = r#""18446744073709551617""#;
+    for strange in [
+        "null",
+        r#""""#,
+        r#""01""#,
+        r#""+1""#,
+        r#""-1""#,
+        r#"" 1""#,
+        r#""1.0""#,
+        "1.0",
+        "1e0",
+        r#""١""#,
+        two_to_64_plus_1,
+    ] {
+        assert!(!answered_with(strange), "{strange}");
+    }
+}
+
+fn receive(session: &mut Session, conn: ConnId, frame: &str) {
+    session.handle_transport(Timestamp::ZERO, TransportEvent::Received { conn, frame: text(frame) });
+}

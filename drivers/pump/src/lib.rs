@@ -1,0 +1,40 @@
+//! What the smol and tokio drivers share: a [`Pump`] that moves frames between a socket and a
+//! [`Machine`](rejoin_core::Machine), and the handles that an application holds.
+//!
+//! Applications use `rejoin-smol` or `rejoin-tokio`, whose `connect` gives a [`Client`] and a
+//! future to spawn. The handles are the same types on both, so code over them is tested without
+//! sockets on the in-memory runtime in [`memory`].
+//!
+//! Nothing here spawns, and nothing here is unbounded: commands wait in a bounded queue while the
+//! socket is full, events in a bounded queue that stops the reading or drops its oldest messages
+//! by your choice ([`Inflow`]). No lock is held while your code runs.
+
+mod accept;
+mod client;
+mod client_bridge;
+mod clock;
+mod link;
+pub mod memory;
+mod peer;
+mod pump;
+mod queue;
+mod runtime;
+mod stream;
+mod tap;
+mod ticket;
+#[cfg(feature = "rustls")]
+pub mod tls;
+mod websocket;
+
+pub use accept::{AcceptError, AcceptOptions, Accepted, accept};
+pub use client::{Channel, Client, ClosedError, ConnectOptions, SubscribeError, connect_with};
+pub use clock::Clock;
+pub use peer::{Peer, PeerEvents, TrySendError, serve};
+pub use pump::{Bridge, Pump};
+pub use runtime::{BoxFuture, Runtime};
+pub use stream::{ChannelEvent, ConnectionEvent, Events, Inbox, InboxEvent, InboxHandle, Inflow};
+pub use tap::{Direction, Tap};
+pub use ticket::{PushFailed, PushState, PushTicket};
+pub use websocket::{host_and_port, open_error, open_websocket, websocket_config};
+
+pub use rejoin_core as core;

@@ -1,0 +1,258 @@
+//! A runtime without sockets and without waiting: for testing code over the handles.
+//!
+//! [`MemoryRuntime::connect`](crate::Runtime::connect) gives one end of an in-memory pipe to the
+//! pump; [`MemoryListener::accept`] gives the other end to the test, which serves it with
+//! [`serve`](crate::serve). Time stands still until [`MemoryRuntime::advance`] moves it.
+//!
+//! ```
+//! use rejoin_pump::core::phoenix::{Config, JoinOptions, ServerConfig, ServerEvent};
+//! use rejoin_pump::core::{ConnId, Payload};
+//! use rejoin_pump::{ConnectOptions, connect_with, memory, serve};
+//!
+//! # futures_lite::future::block_on(async {
+//! let (runtime, listener) = memory::network();
+//! let config = Config::new("ws://test/socket").unwrap();
+//! let (client, pump) = connect_with(config, ConnectOptions::default(), runtime.clone());
+//!
+//! let server = async {
+//!     let accepted = listener.accept().await.unwrap();
+//!     let config = ServerConfig::new(accepted.serializer);
+//!     let (peer, mut events, pump) = serve(accepted.websocket, ConnId::new(1), config, 16, runtime);
+//!     let host = async {
+//!         while let Some(event) = events.next().await {
+//!             if let ServerEvent::Join { join, .. } = event {
+//!                 peer.accept_join(join, Payload::EMPTY).await.unwrap();
+//!             }
+//!         }
+//!     };
+//!     futures_lite::future::zip(pump, host).await
+//! };
+//! let application = async {
+//!     let (channel, mut events) = client.join("room:lobby", JoinOptions::default()).await.unwrap();
+//!     assert_eq!(events.joined().await, Ok(Payload::EMPTY));
+//!     drop(channel);
+//!     client.close().await;
+//! };
+//! futures_lite::future::zip(futures_lite::future::zip(pump, server), application).await;
+//! # });
+//! ```
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+use async_tungstenite::WebSocketStream;
+use async_tungstenite::tungstenite::protocol::Role;
+use futures_io::{AsyncRead, AsyncWrite};
+use rejoin_core::phoenix::serializer_of;
+use rejoin_core::{ConnectRequest, OpenError};
+
+use crate::accept::Accepted;
+use crate::runtime::{BoxFuture, Runtime};
+use crate::websocket::websocket_config;
+
+/// Bytes that a pipe holds in each direction before its writer waits.
+const PIPE_BYTES: usize = 64 * 1024;
+/// Connections that wait to be accepted.
+const BACKLOG: usize = 16;
+
+/// A runtime and the server side of its network. Both may be cloned.
+#[must_use]
+pub fn network() -> (MemoryRuntime, MemoryListener) {
+    let (dialled, accepted) = async_channel::bounded(BACKLOG);
+    let time = Arc::new(Mutex::new(Time { now: Instant::now(), sleepers: Vec::new() }));
+    (MemoryRuntime { dialled, time }, MemoryListener { accepted })
+}
+
+/// A [`Runtime`] whose connections are pipes and whose time is told by the test.
+#[derive(Clone)]
+pub struct MemoryRuntime {
+    dialled: Sender<(ConnectRequest, MemoryIo, usize)>,
+    time: Arc<Mutex<Time>>,
+}
+
+struct Time {
+    now: Instant,
+    sleepers: Vec<(Instant, Waker)>,
+}
+
+impl MemoryRuntime {
+    /// Moves time forward and wakes who has slept long enough.
+    pub fn advance(&self, by: Duration) {
+        let mut time = lock(&self.time);
+        time.now += by;
+        let now = time.now;
+        let (due, waiting) = time.sleepers.drain(..).partition(|(at, _)| *at <= now);
+        time.sleepers = waiting;
+        drop(time);
+        let due: Vec<(Instant, Waker)> = due;
+        due.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+}
+
+impl fmt::Debug for MemoryRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryRuntime").finish_non_exhaustive()
+    }
+}
+
+impl Runtime for MemoryRuntime {
+    type Io = MemoryIo;
+    type Sleep = MemorySleep;
+
+    fn connect(
+        &self,
+        request: ConnectRequest,
+        frame_bytes: usize,
+    ) -> BoxFuture<Result<WebSocketStream<MemoryIo>, OpenError>> {
+        let dialled = self.dialled.clone();
+        Box::pin(async move {
+            let (ours, theirs) = pipe();
+            let refused = |_| OpenError::io("nobody listens");
+            dialled.send((request, theirs, frame_bytes)).await.map_err(refused)?;
+            Ok(WebSocketStream::from_raw_socket(ours, Role::Client, Some(websocket_config(frame_bytes))).await)
+        })
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> MemorySleep {
+        MemorySleep { deadline, time: self.time.clone() }
+    }
+
+    fn now(&self) -> Instant {
+        lock(&self.time).now
+    }
+}
+
+/// The server side of a [`network`].
+#[derive(Clone)]
+pub struct MemoryListener {
+    accepted: Receiver<(ConnectRequest, MemoryIo, usize)>,
+}
+
+impl MemoryListener {
+    /// The next connection; `None` once every runtime of the network is gone. A `vsn` that nobody
+    /// speaks is served as 1.0.0.
+    pub async fn accept(&self) -> Option<Accepted<MemoryIo>> {
+        let (request, io, frame_bytes) = self.accepted.recv().await.ok()?;
+        let config = websocket_config(frame_bytes);
+        let websocket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+        let serializer = serializer_of(&request.url).unwrap_or(rejoin_core::wire::Serializer::V1);
+        Some(Accepted { websocket, serializer, target: request.url })
+    }
+}
+
+impl fmt::Debug for MemoryListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryListener").finish_non_exhaustive()
+    }
+}
+
+/// Completes when the network's time has reached its deadline.
+pub struct MemorySleep {
+    deadline: Instant,
+    time: Arc<Mutex<Time>>,
+}
+
+impl Future for MemorySleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut time = lock(&self.time);
+        if time.now >= self.deadline {
+            return Poll::Ready(());
+        }
+        time.sleepers.retain(|(_, waker)| !waker.will_wake(cx.waker()));
+        time.sleepers.push((self.deadline, cx.waker().clone()));
+        Poll::Pending
+    }
+}
+
+/// One end of an in-memory byte pipe. Dropping it ends the other end's reading.
+pub struct MemoryIo {
+    incoming: Arc<Mutex<Pipe>>,
+    outgoing: Arc<Mutex<Pipe>>,
+}
+
+#[derive(Default)]
+struct Pipe {
+    bytes: VecDeque<u8>,
+    ended: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+fn pipe() -> (MemoryIo, MemoryIo) {
+    let (one, two) = (Arc::<Mutex<Pipe>>::default(), Arc::<Mutex<Pipe>>::default());
+    (MemoryIo { incoming: one.clone(), outgoing: two.clone() }, MemoryIo { incoming: two, outgoing: one })
+}
+
+impl Pipe {
+    fn end(&mut self) {
+        self.ended = true;
+        for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
+            waker.wake();
+        }
+    }
+}
+
+impl AsyncRead for MemoryIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut pipe = lock(&self.incoming);
+        if pipe.bytes.is_empty() && !pipe.ended {
+            pipe.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let read = io::Read::read(&mut pipe.bytes, buf)?;
+        if let Some(writer) = pipe.writer.take() {
+            writer.wake();
+        }
+        Poll::Ready(Ok(read))
+    }
+}
+
+impl AsyncWrite for MemoryIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let mut pipe = lock(&self.outgoing);
+        if pipe.ended {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let room = PIPE_BYTES - pipe.bytes.len();
+        if room == 0 {
+            pipe.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let written = buf.len().min(room);
+        pipe.bytes.extend(&buf[..written]);
+        if let Some(reader) = pipe.reader.take() {
+            reader.wake();
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        lock(&self.outgoing).end();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for MemoryIo {
+    fn drop(&mut self) {
+        lock(&self.outgoing).end();
+        lock(&self.incoming).end();
+    }
+}
+
+/// Nothing panics while one is held, so a poisoned lock is as good as a sound one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

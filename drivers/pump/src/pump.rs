@@ -1,0 +1,289 @@
+//! The one task that owns a machine and its socket.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use async_tungstenite::WebSocketStream;
+use rejoin_core::{ConnId, Machine, Timestamp, TransportAction, TransportEvent};
+
+use crate::clock::Clock;
+use crate::link::{Link, Read, Up};
+use crate::runtime::Runtime;
+use crate::tap::{Direction, Tap};
+
+/// Messages read before the readers of their events get a turn.
+const READS_A_POLL: usize = 128;
+/// Commands carried out before the socket gets a turn.
+const COMMANDS_A_TURN: usize = 64;
+
+/// Between a machine and the handles of an application.
+pub trait Bridge<M: Machine>: Unpin + Send + 'static {
+    /// Carries out one command: `Ready(Some)` if there was one, `Ready(None)` once no handle can
+    /// send another.
+    fn poll_command(&mut self, cx: &mut Context<'_>, machine: &mut M, now: Timestamp) -> Poll<Option<()>>;
+    /// Whether events may be delivered. While they may not, nothing is read from the socket.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Takes an event; its reader may be woken later, by `publish`.
+    fn deliver(&mut self, machine: &mut M, now: Timestamp, event: M::Event);
+    /// Lets the readers see what was delivered.
+    fn publish(&mut self);
+    /// Takes a request.
+    fn request(&mut self, machine: &mut M, now: Timestamp, request: M::Request);
+    /// The last handle is gone.
+    fn hang_up(&mut self, machine: &mut M, now: Timestamp);
+}
+
+/// Drives one machine over one socket at a time. Resolves when the machine is finished; dropping
+/// it drops the socket.
+pub struct Pump<M: Machine, B, R: Runtime> {
+    machine: M,
+    bridge: B,
+    runtime: R,
+    clock: Clock,
+    link: Link<R::Io>,
+    timer: Option<(Timestamp, Pin<Box<R::Sleep>>)>,
+    tap: Option<Box<dyn Tap>>,
+    frame_bytes: usize,
+    hung_up: bool,
+}
+
+impl<M: Machine, B, R: Runtime> Pump<M, B, R> {
+    /// A pump for a machine that dials by itself. `frame_bytes` bounds what it reads.
+    pub fn new(machine: M, bridge: B, runtime: R, clock: Clock, frame_bytes: usize) -> Self {
+        let link = Link::Down;
+        Self { machine, bridge, runtime, clock, link, timer: None, tap: None, frame_bytes, hung_up: false }
+    }
+
+    /// The same pump, with a socket that is open already.
+    #[must_use]
+    pub fn with_socket(mut self, conn: ConnId, websocket: WebSocketStream<R::Io>) -> Self {
+        self.link = Link::Up(Box::new(Up::new(conn, websocket)));
+        self
+    }
+
+    /// The same pump, with somebody looking on.
+    #[must_use]
+    pub fn with_tap(mut self, tap: Option<Box<dyn Tap>>) -> Self {
+        self.tap = tap;
+        self
+    }
+}
+
+impl<M, B, R> Future for Pump<M, B, R>
+where
+    M: Machine + Unpin,
+    B: Bridge<M>,
+    R: Runtime,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let mut reads = READS_A_POLL;
+        loop {
+            let now = this.clock.timestamp(this.runtime.now());
+            if this.machine.poll_timeout().is_some_and(|at| at <= now) {
+                this.machine.handle_timeout(now);
+            }
+            // Each step says whether it moved something; only a turn without movement may sleep.
+            let mut moved = this.dial(cx, now);
+            moved |= this.read(cx, now, &mut reads);
+            moved |= this.carry_out_commands(cx, now);
+            moved |= this.transmit(cx);
+            this.requests(now);
+            moved |= this.deliver(cx, now);
+            if this.machine.is_finished() {
+                this.bridge.publish();
+                return Poll::Ready(());
+            }
+            if reads == 0 {
+                this.bridge.publish();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !moved && this.sleep(cx).is_pending() {
+                this.bridge.publish();
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<M, B, R> Pump<M, B, R>
+where
+    M: Machine + Unpin,
+    B: Bridge<M>,
+    R: Runtime,
+{
+    fn dial(&mut self, cx: &mut Context<'_>, now: Timestamp) -> bool {
+        let Link::Dialling { conn, attempt } = &mut self.link else { return false };
+        let conn = *conn;
+        let Poll::Ready(result) = attempt.as_mut().poll(cx) else { return false };
+        let event = match result {
+            Ok(websocket) => {
+                self.link = Link::Up(Box::new(Up::new(conn, websocket)));
+                if let Some(tap) = &mut self.tap {
+                    tap.opened(conn);
+                }
+                TransportEvent::Opened { conn }
+            }
+            Err(error) => {
+                self.link = Link::Down;
+                if let Some(tap) = &mut self.tap {
+                    tap.open_failed(conn, &error);
+                }
+                TransportEvent::OpenFailed { conn, error }
+            }
+        };
+        self.machine.handle_transport(now, event);
+        true
+    }
+
+    /// Reads while the events of each message find room, at most `budget` messages.
+    fn read(&mut self, cx: &mut Context<'_>, now: Timestamp, budget: &mut usize) -> bool {
+        let mut moved = false;
+        while *budget > 0 && self.bridge.poll_ready(cx).is_ready() {
+            let Link::Up(up) = &mut self.link else { return moved };
+            let conn = up.conn;
+            let Poll::Ready(read) = up.poll_read(cx) else { return moved };
+            moved = true;
+            *budget -= 1;
+            match read {
+                Read::Frame(frame) => {
+                    if let Some(tap) = &mut self.tap {
+                        tap.frame(conn, Direction::In, &frame);
+                    }
+                    self.machine.handle_transport(now, TransportEvent::Received { conn, frame });
+                }
+                Read::End { code, reason } => {
+                    if let Some(tap) = &mut self.tap {
+                        tap.closed(conn, Direction::In, code, &reason);
+                    }
+                    self.link = Link::Down;
+                    // 1005 is how WebSocket says that a close frame had no code.
+                    self.machine.handle_transport(now, TransportEvent::Closed { conn, code, reason });
+                }
+            }
+            self.deliver(cx, now);
+        }
+        moved
+    }
+
+    fn carry_out_commands(&mut self, cx: &mut Context<'_>, now: Timestamp) -> bool {
+        let mut moved = false;
+        for _ in 0..COMMANDS_A_TURN {
+            if self.hung_up || self.machine.is_congested() {
+                break;
+            }
+            match self.bridge.poll_command(cx, &mut self.machine, now) {
+                Poll::Ready(Some(())) => moved = true,
+                Poll::Ready(None) => {
+                    self.hung_up = true;
+                    self.bridge.hang_up(&mut self.machine, now);
+                    moved = true;
+                }
+                Poll::Pending => break,
+            }
+        }
+        moved
+    }
+
+    /// Hands frames to the socket while it takes them. A stuck socket keeps the rest in the
+    /// machine, and is dropped when the machine no longer cares for it.
+    fn transmit(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        loop {
+            if let Link::Up(up) = &mut self.link
+                && up.poll_ready(cx).is_pending()
+            {
+                if self.machine.connection() == Some(up.conn) {
+                    return moved;
+                }
+                self.link = Link::Down;
+            }
+            let Some(action) = self.machine.poll_transport() else { break };
+            moved = true;
+            self.act(cx, action);
+        }
+        if let Link::Up(up) = &mut self.link {
+            up.poll_flush(cx);
+        }
+        moved
+    }
+
+    fn act(&mut self, cx: &mut Context<'_>, action: TransportAction) {
+        match action {
+            TransportAction::Open(request) => {
+                if let Some(tap) = &mut self.tap {
+                    tap.opening(&request);
+                }
+                if let Link::Up(old) = &mut self.link {
+                    // A close frame may be on its way; the old socket is not waited for.
+                    old.poll_flush(cx);
+                }
+                let conn = request.conn;
+                let attempt = self.runtime.connect(request, self.frame_bytes);
+                self.link = Link::Dialling { conn, attempt };
+            }
+            TransportAction::Send { conn, frame } => {
+                if let Link::Up(up) = &mut self.link
+                    && up.conn == conn
+                {
+                    if let Some(tap) = &mut self.tap {
+                        tap.frame(conn, Direction::Out, &frame);
+                    }
+                    up.send(frame);
+                }
+            }
+            TransportAction::Close { conn, code, reason } => {
+                if let Link::Up(up) = &mut self.link
+                    && up.conn == conn
+                {
+                    if let Some(tap) = &mut self.tap {
+                        tap.closed(conn, Direction::Out, Some(code), &reason);
+                    }
+                    up.send_close(code, &reason);
+                }
+            }
+            TransportAction::Abort { conn } => {
+                if self.link.conn() == Some(conn) {
+                    self.link = Link::Down;
+                }
+            }
+        }
+    }
+
+    fn requests(&mut self, now: Timestamp) {
+        while let Some(request) = self.machine.poll_request() {
+            self.bridge.request(&mut self.machine, now, request);
+        }
+    }
+
+    fn deliver(&mut self, cx: &mut Context<'_>, now: Timestamp) -> bool {
+        let mut moved = false;
+        while self.bridge.poll_ready(cx).is_ready() {
+            let Some(event) = self.machine.poll_event() else { break };
+            self.bridge.deliver(&mut self.machine, now, event);
+            moved = true;
+        }
+        moved
+    }
+
+    /// Ready when the machine's deadline has passed. A timer that is armed for an earlier time than
+    /// is wanted now stays: waking once too often is cheaper than arming anew for each message.
+    fn sleep(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.machine.poll_timeout() else { return Poll::Pending };
+        let armed = self.timer.as_ref().is_some_and(|(armed, _)| *armed <= at);
+        if !armed {
+            let sleep = self.runtime.sleep_until(self.clock.instant(at));
+            self.timer = Some((at, Box::pin(sleep)));
+        }
+        let Some((_, sleep)) = &mut self.timer else { return Poll::Pending };
+        let fired = sleep.as_mut().poll(cx);
+        if fired.is_ready() {
+            self.timer = None;
+        }
+        fired
+    }
+}

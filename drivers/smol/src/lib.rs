@@ -1,0 +1,144 @@
+//! Rejoin on [smol](https://docs.rs/smol): realtime channels that always come back.
+//!
+//! [`connect`] gives a [`Client`] and a future to spawn; there is no hidden task and no hidden
+//! thread but smol's own.
+//!
+//! ```no_run
+//! use rejoin_smol::core::phoenix::{Config, JoinOptions, Push};
+//! use rejoin_smol::{ChannelEvent, core::Payload};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! smol::block_on(async {
+//!     let (client, pump) = rejoin_smol::connect(Config::new("ws://localhost:4000/socket")?);
+//!     let pump = smol::spawn(pump);
+//!
+//!     let (lobby, mut events) = client.join("room:lobby", JoinOptions::default()).await?;
+//!     let ticket = lobby.push(Push::new("shout", Payload::json("hello")?)).await?;
+//!     println!("{:?}", ticket.await?);
+//!     while let Some(event) = events.next().await {
+//!         if let ChannelEvent::Message { event, payload } = event {
+//!             println!("{event}: {:?}", payload.as_json());
+//!         }
+//!     }
+//!     client.close().await;
+//!     pump.await;
+//!     Ok(())
+//! })
+//! # }
+//! ```
+
+#[cfg(feature = "rustls")]
+pub mod tls;
+
+use std::future::Future;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use async_io::{Async, Timer};
+use async_tungstenite::WebSocketStream;
+use futures_util::future::Either;
+use rejoin_pump::core::phoenix::Config;
+use rejoin_pump::core::{ConnectRequest, OpenError};
+
+pub use rejoin_pump::*;
+
+/// A connected stream: plain or encrypted.
+pub type Io = Either<Async<TcpStream>, tls::Stream>;
+
+#[cfg(not(feature = "rustls"))]
+mod tls {
+    //! Without the feature there is no encrypted stream.
+    pub type Stream = smol::io::Empty;
+}
+
+/// The smol runtime. Use it directly to drive a [`Pump`] of your own or to serve sockets.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SmolRuntime {
+    /// Instead of [`rejoin_pump::tls::client_config`].
+    #[cfg(feature = "rustls")]
+    pub tls: Option<std::sync::Arc<rejoin_pump::tls::rustls::ClientConfig>>,
+}
+
+/// A client that connects at once, and the future that drives it. The jitter's seed is drawn from
+/// the system unless the configuration has one.
+pub fn connect(config: Config) -> (Client, impl Future<Output = ()> + Send) {
+    connect_on(SmolRuntime::default(), config, ConnectOptions::default())
+}
+
+/// The same, with a runtime that has been told about TLS, and with options.
+pub fn connect_on(
+    runtime: SmolRuntime,
+    config: Config,
+    options: ConnectOptions,
+) -> (Client, impl Future<Output = ()> + Send) {
+    rejoin_pump::connect_with(config, options, runtime)
+}
+
+impl Runtime for SmolRuntime {
+    type Io = Io;
+    type Sleep = Sleep;
+
+    fn connect(
+        &self,
+        request: ConnectRequest,
+        frame_bytes: usize,
+    ) -> BoxFuture<Result<WebSocketStream<Io>, OpenError>> {
+        let runtime = self.clone();
+        Box::pin(async move {
+            let (host, port) = host_and_port(&request)?;
+            let tcp = dial(&host, port).await.map_err(|error| OpenError::io(error.to_string()))?;
+            let io =
+                if request.url.starts_with("wss:") { runtime.encrypt(&host, tcp).await? } else { Either::Left(tcp) };
+            open_websocket(&request, frame_bytes, io).await
+        })
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Sleep {
+        Sleep(Timer::at(deadline))
+    }
+}
+
+impl SmolRuntime {
+    #[cfg(feature = "rustls")]
+    async fn encrypt(&self, host: &str, tcp: Async<TcpStream>) -> Result<Io, OpenError> {
+        let config = self.tls.clone().unwrap_or_else(rejoin_pump::tls::client_config);
+        tls::connect(config, host, tcp).await.map(Either::Right)
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    async fn encrypt(&self, _: &str, _: Async<TcpStream>) -> Result<Io, OpenError> {
+        Err(OpenError::io("wss:// needs the feature `rustls` of rejoin-smol"))
+    }
+}
+
+/// A timer of async-io.
+pub struct Sleep(Timer);
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        std::pin::Pin::new(&mut self.0).poll(cx).map(|_| ())
+    }
+}
+
+/// Waits, on smol's timer. For deadlines around [`accept`].
+pub async fn sleep(duration: Duration) {
+    Timer::after(duration).await;
+}
+
+/// Tries every address of the host in turn.
+async fn dial(host: &str, port: u16) -> std::io::Result<Async<TcpStream>> {
+    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
+    for address in smol::net::resolve((host, port)).await? {
+        match Async::<TcpStream>::connect(address).await {
+            Ok(tcp) => {
+                tcp.get_ref().set_nodelay(true)?;
+                return Ok(tcp);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
