@@ -3,6 +3,8 @@
 //! Every row has `t_ms` and `kind`; `tests/recordings/README.md` lists the kinds. A row is kept as
 //! it is written, unknown kinds included, so that a reader never loses what a newer writer said.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::io::{self, BufRead, Write};
 
