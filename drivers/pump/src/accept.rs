@@ -10,6 +10,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use rejoin_core::phoenix::serializer_of;
 use rejoin_core::wire::Serializer;
 
+use crate::read_ahead::ReadAhead;
 use crate::websocket::websocket_config;
 
 /// What an upgrade has to look like.
@@ -33,7 +34,7 @@ impl Default for AcceptOptions {
 #[non_exhaustive]
 pub struct Accepted<Io> {
     /// The socket.
-    pub websocket: WebSocketStream<Io>,
+    pub websocket: WebSocketStream<ReadAhead<Io>>,
     /// How its client writes messages.
     pub serializer: Serializer,
     /// Path and query of the request. The query may carry credentials.
@@ -65,7 +66,7 @@ where
         Ok(response)
     };
     let config = websocket_config(options.frame_bytes);
-    let websocket = async_tungstenite::accept_hdr_async_with_config(io, inspect, Some(config)).await;
+    let websocket = async_tungstenite::accept_hdr_async_with_config(ReadAhead::new(io), inspect, Some(config)).await;
     match (websocket, seen) {
         (Ok(websocket), Some((serializer, target))) => Ok(Accepted { websocket, serializer, target }),
         (Ok(_), None) => Err(AcceptError::Refused { status: 400 }),

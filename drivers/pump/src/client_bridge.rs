@@ -241,7 +241,7 @@ impl Bridge<Session> for ClientBridge {
             if let Some(Some(sink)) = self.outlets.get_mut(id) {
                 ready!(sink.poll_room(cx));
             }
-            self.full = self.outlets.iter().position(|sink| sink.as_ref().is_some_and(Sink::is_full));
+            self.full = self.outlets.iter_mut().position(|sink| sink.as_mut().is_some_and(Sink::is_full));
         }
         Poll::Ready(())
     }

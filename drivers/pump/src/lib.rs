@@ -18,6 +18,7 @@ pub mod memory;
 mod peer;
 mod pump;
 mod queue;
+mod read_ahead;
 mod runtime;
 mod stream;
 mod tap;
@@ -31,6 +32,7 @@ pub use client::{Channel, Client, ClosedError, ConnectOptions, SubscribeError, c
 pub use clock::Clock;
 pub use peer::{Peer, PeerEvents, TrySendError, serve};
 pub use pump::{Bridge, Pump};
+pub use read_ahead::ReadAhead;
 pub use runtime::{BoxFuture, Runtime};
 pub use stream::{ChannelEvent, ConnectionEvent, Events, Inbox, InboxEvent, InboxHandle, Inflow};
 pub use tap::{Direction, Tap};

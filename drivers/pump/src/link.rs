@@ -10,18 +10,19 @@ use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::{Sink, Stream};
 use rejoin_core::{ConnId, Frame, OpenError, Text};
 
+use crate::read_ahead::ReadAhead;
 use crate::runtime::BoxFuture;
 use crate::websocket::{close_code_for, to_frame, to_message};
 
 pub(crate) enum Link<Io> {
     Down,
-    Dialling { conn: ConnId, attempt: BoxFuture<Result<WebSocketStream<Io>, OpenError>> },
+    Dialling { conn: ConnId, attempt: BoxFuture<Result<WebSocketStream<ReadAhead<Io>>, OpenError>> },
     Up(Box<Up<Io>>),
 }
 
 pub(crate) struct Up<Io> {
     pub(crate) conn: ConnId,
-    websocket: WebSocketStream<Io>,
+    websocket: WebSocketStream<ReadAhead<Io>>,
     /// Something was written since the last complete flush.
     unflushed: bool,
 }
@@ -47,7 +48,7 @@ impl<Io> Link<Io> {
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Up<Io> {
-    pub(crate) fn new(conn: ConnId, websocket: WebSocketStream<Io>) -> Self {
+    pub(crate) fn new(conn: ConnId, websocket: WebSocketStream<ReadAhead<Io>>) -> Self {
         Self { conn, websocket, unflushed: false }
     }
 

@@ -54,6 +54,7 @@ use rejoin_core::phoenix::serializer_of;
 use rejoin_core::{ConnectRequest, OpenError};
 
 use crate::accept::Accepted;
+use crate::read_ahead::ReadAhead;
 use crate::runtime::{BoxFuture, Runtime};
 use crate::websocket::websocket_config;
 
@@ -110,13 +111,18 @@ impl Runtime for MemoryRuntime {
         &self,
         request: ConnectRequest,
         frame_bytes: usize,
-    ) -> BoxFuture<Result<WebSocketStream<MemoryIo>, OpenError>> {
+    ) -> BoxFuture<Result<WebSocketStream<ReadAhead<MemoryIo>>, OpenError>> {
         let dialled = self.dialled.clone();
         Box::pin(async move {
             let (ours, theirs) = pipe();
             let refused = |_| OpenError::io("nobody listens");
             dialled.send((request, theirs, frame_bytes)).await.map_err(refused)?;
-            Ok(WebSocketStream::from_raw_socket(ours, Role::Client, Some(websocket_config(frame_bytes))).await)
+            Ok(WebSocketStream::from_raw_socket(
+                ReadAhead::new(ours),
+                Role::Client,
+                Some(websocket_config(frame_bytes)),
+            )
+            .await)
         })
     }
 
@@ -141,7 +147,7 @@ impl MemoryListener {
     pub async fn accept(&self) -> Option<Accepted<MemoryIo>> {
         let (request, io, frame_bytes) = self.accepted.recv().await.ok()?;
         let config = websocket_config(frame_bytes);
-        let websocket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+        let websocket = WebSocketStream::from_raw_socket(ReadAhead::new(io), Role::Server, Some(config)).await;
         let serializer = serializer_of(&request.url).unwrap_or(rejoin_core::wire::Serializer::V1);
         Some(Accepted { websocket, serializer, target: request.url })
     }

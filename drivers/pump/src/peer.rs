@@ -19,6 +19,7 @@ use crate::client::ClosedError;
 use crate::clock::Clock;
 use crate::pump::{Bridge, Pump};
 use crate::queue::{Lossy, Sink, Source, queue};
+use crate::read_ahead::ReadAhead;
 use crate::runtime::Runtime;
 use crate::stream::Inflow;
 
@@ -27,7 +28,7 @@ use crate::stream::Inflow;
 /// While `events` wait unread to their capacity of 256, the socket is not read. The pump resolves
 /// when the socket is gone; dropping every [`Peer`] closes it with 1000.
 pub fn serve<R: Runtime>(
-    websocket: WebSocketStream<R::Io>,
+    websocket: WebSocketStream<ReadAhead<R::Io>>,
     conn: ConnId,
     config: ServerConfig,
     commands: usize,

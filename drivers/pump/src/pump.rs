@@ -9,11 +9,15 @@ use rejoin_core::{ConnId, Machine, Timestamp, TransportAction, TransportEvent};
 
 use crate::clock::Clock;
 use crate::link::{Link, Read, Up};
+use crate::read_ahead::ReadAhead;
 use crate::runtime::Runtime;
 use crate::tap::{Direction, Tap};
 
 /// Messages read before the readers of their events get a turn.
 const READS_A_POLL: usize = 128;
+/// Bytes read before that: large messages are handed on while they are in the cache, and their
+/// memory comes back before the next ones need it.
+const BYTES_A_POLL: usize = 32 * 1024;
 /// Commands carried out before the socket gets a turn.
 const COMMANDS_A_TURN: usize = 64;
 
@@ -48,6 +52,23 @@ pub struct Pump<M: Machine, B, R: Runtime> {
     hung_up: bool,
 }
 
+/// What one poll may still read.
+struct Budget {
+    reads: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    const fn is_spent(&self) -> bool {
+        self.reads == 0 || self.bytes == 0
+    }
+
+    const fn spend(&mut self, bytes: usize) {
+        self.reads -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
 impl<M: Machine, B, R: Runtime> Pump<M, B, R> {
     /// A pump for a machine that dials by itself. `frame_bytes` bounds what it reads.
     pub fn new(machine: M, bridge: B, runtime: R, clock: Clock, frame_bytes: usize) -> Self {
@@ -57,7 +78,7 @@ impl<M: Machine, B, R: Runtime> Pump<M, B, R> {
 
     /// The same pump, with a socket that is open already.
     #[must_use]
-    pub fn with_socket(mut self, conn: ConnId, websocket: WebSocketStream<R::Io>) -> Self {
+    pub fn with_socket(mut self, conn: ConnId, websocket: WebSocketStream<ReadAhead<R::Io>>) -> Self {
         self.link = Link::Up(Box::new(Up::new(conn, websocket)));
         self
     }
@@ -80,7 +101,7 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let mut reads = READS_A_POLL;
+        let mut budget = Budget { reads: READS_A_POLL, bytes: BYTES_A_POLL };
         loop {
             let now = this.clock.timestamp(this.runtime.now());
             if this.machine.poll_timeout().is_some_and(|at| at <= now) {
@@ -88,7 +109,7 @@ where
             }
             // Each step says whether it moved something; only a turn without movement may sleep.
             let mut moved = this.dial(cx, now);
-            moved |= this.read(cx, now, &mut reads);
+            moved |= this.read(cx, now, &mut budget);
             moved |= this.carry_out_commands(cx, now);
             moved |= this.transmit(cx);
             this.requests(now);
@@ -97,7 +118,7 @@ where
                 this.bridge.publish();
                 return Poll::Ready(());
             }
-            if reads == 0 {
+            if budget.is_spent() {
                 this.bridge.publish();
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -140,17 +161,17 @@ where
         true
     }
 
-    /// Reads while the events of each message find room, at most `budget` messages.
-    fn read(&mut self, cx: &mut Context<'_>, now: Timestamp, budget: &mut usize) -> bool {
+    /// Reads while the events of each message find room, and within the budget.
+    fn read(&mut self, cx: &mut Context<'_>, now: Timestamp, budget: &mut Budget) -> bool {
         let mut moved = false;
-        while *budget > 0 && self.bridge.poll_ready(cx).is_ready() {
+        while !budget.is_spent() && self.bridge.poll_ready(cx).is_ready() {
             let Link::Up(up) = &mut self.link else { return moved };
             let conn = up.conn;
             let Poll::Ready(read) = up.poll_read(cx) else { return moved };
             moved = true;
-            *budget -= 1;
             match read {
                 Read::Frame(frame) => {
+                    budget.spend(frame.len());
                     if let Some(tap) = &mut self.tap {
                         tap.frame(conn, Direction::In, &frame);
                     }

@@ -4,7 +4,7 @@
 //! and then reads without a lock. Each side keeps its own count, so that room is known without one.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -24,6 +24,8 @@ pub(crate) struct Sink<T> {
     staged: VecDeque<T>,
     /// How many items were delivered so far, wrapping.
     delivered: usize,
+    /// How many more may be delivered before the reader's count has to be looked at again.
+    credit: usize,
     /// `None` never stops the pump: the oldest are dropped instead.
     blocks: bool,
     capacity: usize,
@@ -64,7 +66,8 @@ pub(crate) fn queue<T: Lossy>(capacity: usize, blocks: bool) -> (Sink<T>, Source
         pump: AtomicWaker::new(),
         reader_gone: AtomicBool::new(false),
     });
-    let sink = Sink { shared: shared.clone(), staged: VecDeque::new(), delivered: 0, blocks, capacity };
+    let sink =
+        Sink { shared: shared.clone(), staged: VecDeque::new(), delivered: 0, credit: capacity, blocks, capacity };
     (sink, Source { shared, taken: VecDeque::new(), read: 0, capacity })
 }
 
@@ -74,12 +77,18 @@ impl<T: Lossy> Sink<T> {
         let first = self.staged.is_empty();
         self.staged.push_back(item);
         self.delivered = self.delivered.wrapping_add(1);
+        self.credit = self.credit.saturating_sub(1);
         first
     }
 
     /// Whether everything delivered may be read before more is.
-    pub(crate) fn is_full(&self) -> bool {
-        self.blocks && !self.reader_is_gone() && self.waiting() >= self.capacity
+    #[inline]
+    pub(crate) fn is_full(&mut self) -> bool {
+        if self.credit == 0 {
+            let unlimited = !self.blocks || self.reader_is_gone();
+            self.credit = if unlimited { usize::MAX } else { self.capacity.saturating_sub(self.waiting()) };
+        }
+        self.credit == 0
     }
 
     /// Pending while full; woken when the reader has made room for half of the capacity.
@@ -90,6 +99,7 @@ impl<T: Lossy> Sink<T> {
         self.publish();
         self.shared.pump.register(cx.waker());
         self.shared.pump_waits.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         if self.is_full() {
             return Poll::Pending;
         }
@@ -131,7 +141,7 @@ impl<T: Lossy> Sink<T> {
     }
 
     fn waiting(&self) -> usize {
-        self.delivered.wrapping_sub(self.shared.read.load(Ordering::SeqCst))
+        self.delivered.wrapping_sub(self.shared.read.load(Ordering::Acquire))
     }
 }
 
@@ -176,14 +186,15 @@ impl<T: Lossy> Source<T> {
     }
 
     fn count_read(&mut self, items: usize) {
-        let half = self.capacity / 2;
         self.read = self.read.wrapping_add(items);
-        self.shared.read.store(self.read, Ordering::SeqCst);
-        // Waking for each item read would bounce between the two tasks.
-        let low = self.taken.len() <= half;
-        if low && self.shared.pump_waits.load(Ordering::SeqCst) && self.shared.pump_waits.swap(false, Ordering::SeqCst)
-        {
-            self.shared.pump.wake();
+        self.shared.read.store(self.read, Ordering::Release);
+        // Looking for a waiting pump after each item would cost a fence, and waking it would bounce
+        // between the two tasks: half a batch and the end of one are often enough.
+        if self.taken.is_empty() || self.taken.len() == self.capacity / 2 {
+            fence(Ordering::SeqCst);
+            if self.shared.pump_waits.swap(false, Ordering::SeqCst) {
+                self.shared.pump.wake();
+            }
         }
     }
 }

@@ -8,6 +8,8 @@ use async_tungstenite::WebSocketStream;
 use futures_io::{AsyncRead, AsyncWrite};
 use rejoin_core::{ConnectRequest, OpenError};
 
+use crate::read_ahead::ReadAhead;
+
 /// A future in a box; runtimes make one a connection attempt.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -24,7 +26,7 @@ pub trait Runtime: Send + Sync + Unpin + 'static {
         &self,
         request: ConnectRequest,
         frame_bytes: usize,
-    ) -> BoxFuture<Result<WebSocketStream<Self::Io>, OpenError>>;
+    ) -> BoxFuture<Result<WebSocketStream<ReadAhead<Self::Io>>, OpenError>>;
 
     /// Completes at `deadline`.
     fn sleep_until(&self, deadline: Instant) -> Self::Sleep;

@@ -13,6 +13,8 @@ use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use rejoin_core::{ConnectRequest, Frame, OpenError, Text};
 
+use crate::read_ahead::ReadAhead;
+
 /// Per connection, allocated for as long as it lives; messages larger than this get room of their own.
 const READ_BUFFER: usize = 8 * 1024;
 /// Small messages are gathered up to this size before they are written.
@@ -51,12 +53,12 @@ pub async fn open_websocket<Io>(
     request: &ConnectRequest,
     frame_bytes: usize,
     io: Io,
-) -> Result<WebSocketStream<Io>, OpenError>
+) -> Result<WebSocketStream<ReadAhead<Io>>, OpenError>
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
     let config = websocket_config(frame_bytes);
-    match async_tungstenite::client_async_with_config(http_request(request)?, io, Some(config)).await {
+    match async_tungstenite::client_async_with_config(http_request(request)?, ReadAhead::new(io), Some(config)).await {
         Ok((websocket, _response)) => Ok(websocket),
         Err(error) => Err(open_error(error)),
     }

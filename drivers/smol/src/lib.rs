@@ -83,7 +83,7 @@ impl Runtime for SmolRuntime {
         &self,
         request: ConnectRequest,
         frame_bytes: usize,
-    ) -> BoxFuture<Result<WebSocketStream<Io>, OpenError>> {
+    ) -> BoxFuture<Result<WebSocketStream<ReadAhead<Io>>, OpenError>> {
         let runtime = self.clone();
         Box::pin(async move {
             let (host, port) = host_and_port(&request)?;
