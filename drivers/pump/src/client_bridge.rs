@@ -268,6 +268,8 @@ impl Bridge<Session> for ClientBridge {
                 return self.tickets.get(&push).map_or((), TicketSender::sent);
             }
             Event::PushDone { push, outcome } => {
+                // Whoever is woken by the outcome may read what came before it.
+                self.publish();
                 return self.tickets.remove(&push).map_or((), |ticket| ticket.done(Ok(outcome)));
             }
             Event::Connected { .. } => ConnectionEvent::Connected,

@@ -88,8 +88,7 @@ impl Runtime for SmolRuntime {
         Box::pin(async move {
             let (host, port) = host_and_port(&request)?;
             let tcp = dial(&host, port).await.map_err(|error| OpenError::io(error.to_string()))?;
-            let io =
-                if request.url.starts_with("wss:") { runtime.encrypt(&host, tcp).await? } else { Either::Left(tcp) };
+            let io = if request.url.starts_with("wss:") { runtime.encrypt(&host, tcp).await? } else { plain(tcp) };
             open_websocket(&request, frame_bytes, io).await
         })
     }
@@ -97,6 +96,12 @@ impl Runtime for SmolRuntime {
     fn sleep_until(&self, deadline: Instant) -> Sleep {
         Sleep(Timer::at(deadline))
     }
+}
+
+/// An accepted connection without TLS, for [`accept`].
+#[must_use]
+pub fn plain(tcp: Async<TcpStream>) -> Io {
+    Either::Left(tcp)
 }
 
 impl SmolRuntime {

@@ -8,6 +8,8 @@ use futures_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use rejoin_pump::core::OpenError;
 use rejoin_pump::tls::rustls::{ClientConfig, ServerConfig};
 
+use crate::Io;
+
 /// An encrypted stream of either side.
 pub type Stream = Box<TlsStream<Async<TcpStream>>>;
 
@@ -25,6 +27,7 @@ pub async fn connect(config: Arc<ClientConfig>, host: &str, tcp: Async<TcpStream
 ///
 /// # Errors
 /// If the handshake fails.
-pub async fn accept(config: Arc<ServerConfig>, tcp: Async<TcpStream>) -> std::io::Result<Stream> {
-    Ok(Box::new(TlsAcceptor::from(config).accept(tcp).await?.into()))
+pub async fn accept(config: Arc<ServerConfig>, tcp: Async<TcpStream>) -> std::io::Result<Io> {
+    let stream = TlsAcceptor::from(config).accept(tcp).await?;
+    Ok(Io::Right(Box::new(stream.into())))
 }

@@ -8,6 +8,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
+use crate::Io;
+
 /// An encrypted stream of either side.
 pub type Stream = Box<Compat<TlsStream<TcpStream>>>;
 
@@ -26,6 +28,7 @@ pub async fn connect(config: Arc<ClientConfig>, host: &str, tcp: TcpStream) -> R
 ///
 /// # Errors
 /// If the handshake fails.
-pub async fn accept(config: Arc<ServerConfig>, tcp: TcpStream) -> std::io::Result<Stream> {
-    Ok(Box::new(TlsStream::from(TlsAcceptor::from(config).accept(tcp).await?).compat()))
+pub async fn accept(config: Arc<ServerConfig>, tcp: TcpStream) -> std::io::Result<Io> {
+    let stream = TlsAcceptor::from(config).accept(tcp).await?;
+    Ok(Io::Right(Box::new(TlsStream::from(stream).compat())))
 }
