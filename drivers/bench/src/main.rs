@@ -8,9 +8,8 @@
 
 mod meter;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use meter::{Meter, Report};
@@ -18,36 +17,40 @@ use rejoin_pump::core::Payload;
 use rejoin_pump::core::phoenix::{Config, JoinOptions, Push, PushOutcome};
 use rejoin_pump::{Channel, ChannelEvent, Client, ConnectOptions, Inbox, InboxEvent, Inflow};
 
-type Failure = Box<dyn std::error::Error>;
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let Some(args) = Args::parse() else {
         eprintln!("usage: rejoin-bench smol|tokio URL KIND N SIZE CHANNELS [SOCKETS]");
         return ExitCode::from(2);
     };
+    // Reader and pumps are tasks of one thread, which take turns; a future that is blocked on would
+    // get a turn only once in a while.
+    let args = Arc::new(args);
     let result = match args.runtime.as_str() {
         "smol" => {
-            let executor = smol::LocalExecutor::new();
-            let connect = |config| {
+            let executor = Arc::new(smol::Executor::new());
+            let tasks = executor.clone();
+            let job = drive(args.clone(), move |config| {
                 let options = ConnectOptions::default();
                 let (client, pump) = rejoin_smol::connect_on(rejoin_smol::SmolRuntime::default(), config, options);
-                (client, Box::pin(pump) as Task)
-            };
-            smol::block_on(executor.run(drive(&args, connect, |pump| executor.spawn(pump).detach())))
+                tasks.spawn(pump).detach();
+                client
+            });
+            smol::block_on(executor.run(executor.spawn(job)))
         }
-        _ => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let connect = |config| {
-                let options = ConnectOptions::default();
-                let (client, pump) = rejoin_tokio::connect_on(rejoin_tokio::TokioRuntime::default(), config, options);
-                (client, Box::pin(pump) as Task)
-            };
-            match runtime {
-                Ok(runtime) => runtime.block_on(drive(&args, connect, |pump| drop(tokio::spawn(pump)))),
-                Err(error) => Err(error.into()),
-            }
-        }
+        _ => tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::from).and_then(|rt| {
+            rt.block_on(async {
+                let job = drive(args.clone(), |config| {
+                    let options = ConnectOptions::default();
+                    let (client, pump) =
+                        rejoin_tokio::connect_on(rejoin_tokio::TokioRuntime::default(), config, options);
+                    tokio::spawn(pump);
+                    client
+                });
+                tokio::spawn(job).await?
+            })
+        }),
     };
     match result {
         Ok(report) => {
@@ -94,20 +97,15 @@ struct Socket {
     inbox: Inbox,
 }
 
-async fn drive(
-    args: &Args,
-    connect: impl Fn(Config) -> (Client, Task),
-    spawn: impl Fn(Task),
-) -> Result<Report, Failure> {
+async fn drive(args: Arc<Args>, connect: impl Fn(Config) -> Client) -> Result<Report, Failure> {
+    let args = &*args;
     let mut report = Report::new(&format!("rejoin-{}", args.runtime));
     let meter = Meter::start();
     let mut sockets = Vec::new();
     for _ in 0..args.sockets {
         let mut config = Config::new(&format!("{}/socket", args.url))?;
         config.limits.joins_in_flight = usize::MAX;
-        let (client, pump) = connect(config);
-        spawn(pump);
-        sockets.push(join_all(client, args).await?);
+        sockets.push(join_all(connect(config), args).await?);
     }
     report.joined(&meter);
     let socket = &mut sockets[0];

@@ -21,7 +21,7 @@ use crate::pump::{Bridge, Pump};
 use crate::queue::{Lossy, Sink, Source, queue};
 use crate::read_ahead::ReadAhead;
 use crate::runtime::Runtime;
-use crate::stream::Inflow;
+use crate::stream::{Inflow, WEIGHT_BYTES};
 
 /// Serves one accepted socket: a handle to act, a stream to react to, and the pump to spawn.
 ///
@@ -198,6 +198,13 @@ impl Lossy for Delivery {
 
     fn lagged(_: u64) -> Self {
         unreachable!("a blocking queue drops nothing")
+    }
+
+    fn weight(&self) -> usize {
+        match &self.0 {
+            ServerEvent::Join { payload, .. } | ServerEvent::Push { payload, .. } => 1 + payload.len() / WEIGHT_BYTES,
+            _ => 1,
+        }
     }
 }
 

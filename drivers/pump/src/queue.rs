@@ -16,15 +16,17 @@ pub(crate) trait Lossy: Sized {
     fn is_droppable(&self) -> bool;
     /// The item that stands for `missed` dropped ones.
     fn lagged(missed: u64) -> Self;
+    /// How much of the capacity it takes: 1, and more for a large one.
+    fn weight(&self) -> usize;
 }
 
 /// The pump's end.
 pub(crate) struct Sink<T> {
     shared: Arc<Shared<T>>,
     staged: VecDeque<T>,
-    /// How many items were delivered so far, wrapping.
+    /// What was delivered so far, by weight, wrapping.
     delivered: usize,
-    /// How many more may be delivered before the reader's count has to be looked at again.
+    /// What may still be delivered before the reader's count has to be looked at again.
     credit: usize,
     /// `None` never stops the pump: the oldest are dropped instead.
     blocks: bool,
@@ -36,12 +38,13 @@ pub(crate) struct Source<T> {
     shared: Arc<Shared<T>>,
     taken: VecDeque<T>,
     read: usize,
-    capacity: usize,
+    /// How many items were taken at once.
+    batch: usize,
 }
 
 struct Shared<T> {
     state: Mutex<State<T>>,
-    /// How many items were read so far, wrapping.
+    /// What was read or dropped so far, by weight, wrapping.
     read: AtomicUsize,
     /// The pump waits for room.
     pump_waits: AtomicBool,
@@ -68,16 +71,17 @@ pub(crate) fn queue<T: Lossy>(capacity: usize, blocks: bool) -> (Sink<T>, Source
     });
     let sink =
         Sink { shared: shared.clone(), staged: VecDeque::new(), delivered: 0, credit: capacity, blocks, capacity };
-    (sink, Source { shared, taken: VecDeque::new(), read: 0, capacity })
+    (sink, Source { shared, taken: VecDeque::new(), read: 0, batch: 0 })
 }
 
 impl<T: Lossy> Sink<T> {
     /// True if nothing was staged before: there is something to publish now.
     pub(crate) fn deliver(&mut self, item: T) -> bool {
         let first = self.staged.is_empty();
+        let weight = item.weight();
         self.staged.push_back(item);
-        self.delivered = self.delivered.wrapping_add(1);
-        self.credit = self.credit.saturating_sub(1);
+        self.delivered = self.delivered.wrapping_add(weight);
+        self.credit = self.credit.saturating_sub(weight);
         first
     }
 
@@ -122,9 +126,10 @@ impl<T: Lossy> Sink<T> {
             state.items.append(&mut self.staged);
         }
         if !self.blocks {
-            while state.items.len() > self.capacity {
+            let mut weight: usize = state.items.iter().map(Lossy::weight).sum();
+            while weight > self.capacity && state.items.len() > 1 {
                 let oldest = state.items.iter().position(Lossy::is_droppable).unwrap_or(0);
-                state.items.remove(oldest);
+                weight -= state.items.remove(oldest).map_or(0, |item| item.weight());
                 state.missed += 1;
             }
         }
@@ -163,10 +168,9 @@ impl<T: Lossy> Source<T> {
         if self.taken.is_empty() {
             let mut state = self.shared.lock();
             std::mem::swap(&mut state.items, &mut self.taken);
+            self.batch = self.taken.len();
             let missed = std::mem::take(&mut state.missed);
             if missed > 0 {
-                drop(state);
-                self.count_read(usize::try_from(missed).unwrap_or(usize::MAX));
                 return Poll::Ready(Some(T::lagged(missed)));
             }
             if self.taken.is_empty() {
@@ -181,16 +185,16 @@ impl<T: Lossy> Source<T> {
             }
         }
         let item = self.taken.pop_front();
-        self.count_read(1);
+        self.count_read(item.as_ref().map_or(0, Lossy::weight));
         Poll::Ready(item)
     }
 
-    fn count_read(&mut self, items: usize) {
-        self.read = self.read.wrapping_add(items);
+    fn count_read(&mut self, weight: usize) {
+        self.read = self.read.wrapping_add(weight);
         self.shared.read.store(self.read, Ordering::Release);
         // Looking for a waiting pump after each item would cost a fence, and waking it would bounce
         // between the two tasks: half a batch and the end of one are often enough.
-        if self.taken.is_empty() || self.taken.len() == self.capacity / 2 {
+        if self.taken.is_empty() || self.taken.len() == self.batch / 2 {
             fence(Ordering::SeqCst);
             if self.shared.pump_waits.swap(false, Ordering::SeqCst) {
                 self.shared.pump.wake();
@@ -222,17 +226,22 @@ mod tests {
     #[derive(Debug, PartialEq)]
     enum Item {
         Data(u32),
+        Large(usize),
         State,
         Lagged(u64),
     }
 
     impl Lossy for Item {
         fn is_droppable(&self) -> bool {
-            matches!(self, Self::Data(_))
+            matches!(self, Self::Data(_) | Self::Large(_))
         }
 
         fn lagged(missed: u64) -> Self {
             Self::Lagged(missed)
+        }
+
+        fn weight(&self) -> usize {
+            if let Self::Large(weight) = self { *weight } else { 1 }
         }
     }
 
@@ -271,6 +280,23 @@ mod tests {
         assert!(!sink.is_full());
         let items = drain(&mut source);
         assert_eq!(items, [Item::Lagged(8), Item::State, Item::Data(8), Item::Data(9)]);
+    }
+
+    #[test]
+    fn large_items_take_more_of_the_capacity_and_one_always_fits() {
+        let (mut sink, mut source) = queue(4, true);
+        sink.deliver(Item::Large(100));
+        assert!(sink.is_full());
+        sink.publish();
+        assert_eq!(drain(&mut source), [Item::Large(100)]);
+        assert!(!sink.is_full());
+
+        let (mut sink, mut source) = queue(4, false);
+        for _ in 0..3 {
+            sink.deliver(Item::Large(3));
+            sink.publish();
+        }
+        assert_eq!(drain(&mut source), [Item::Lagged(2), Item::Large(3)]);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! tungstenite's own buffer is allocated for the life of a connection, so it is kept at 8 KiB; but
 //! 8 KiB a system call costs more than everything else at full load. This stream reads straight
-//! into that buffer until a read fills it, then reads ahead, and gives the memory back as soon as
-//! the socket has nothing more.
+//! into that buffer until a read fills it, then reads ahead, and gives the memory back after the
+//! first read that would have fitted: at the latest with the next heartbeat's answer.
 
 use std::io;
 use std::pin::Pin;
@@ -13,6 +13,8 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 /// What is read at once while there is much to read.
 const AHEAD: usize = 64 * 1024;
+/// A read of less is a quiet one.
+const QUIET: usize = 8 * 1024;
 
 /// A byte stream that reads ahead under load. Connections of a [`Runtime`](crate::Runtime) are
 /// made of these; an idle one holds no buffer.
@@ -23,7 +25,7 @@ pub struct ReadAhead<Io> {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// The last read filled all the room it was given.
+    /// There was more to read than fits the reader's own buffer.
     busy: bool,
 }
 
@@ -40,6 +42,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for ReadAhead<Io> {
         let this = self.get_mut();
         if this.start == this.end {
             if !this.busy {
+                this.buffer = Vec::new();
                 let read = ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
                 this.busy = read == buf.len();
                 return Poll::Ready(Ok(read));
@@ -47,15 +50,9 @@ impl<Io: AsyncRead + Unpin> AsyncRead for ReadAhead<Io> {
             if this.buffer.is_empty() {
                 this.buffer = vec![0; AHEAD];
             }
-            let read = match Pin::new(&mut this.io).poll_read(cx, &mut this.buffer) {
-                Poll::Ready(read) => read?,
-                Poll::Pending => {
-                    this.busy = false;
-                    this.buffer = Vec::new();
-                    return Poll::Pending;
-                }
-            };
+            let read = ready!(Pin::new(&mut this.io).poll_read(cx, &mut this.buffer))?;
             (this.start, this.end) = (0, read);
+            this.busy = read >= QUIET;
         }
         let read = buf.len().min(this.end - this.start);
         buf[..read].copy_from_slice(&this.buffer[this.start..this.start + read]);

@@ -12,7 +12,13 @@ use rejoin_core::{Payload, Text};
 
 use crate::queue::{Lossy, Source};
 
+/// A message takes one place in its queue, and one more for each of these many bytes.
+pub(crate) const WEIGHT_BYTES: usize = 1024;
+
 /// What happens when events come faster than they are read.
+///
+/// A capacity counts events; a message counts once more for each KiB of its payload, so that a
+/// queue of large messages is bounded too. One message always fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Inflow {
@@ -31,7 +37,7 @@ pub enum Inflow {
 }
 
 impl Inflow {
-    /// The default capacity.
+    /// The default capacity: 256 events, or 256 KiB of large messages and at least one.
     pub const CAPACITY: usize = 256;
 
     pub(crate) const fn capacity(self) -> usize {
@@ -238,5 +244,13 @@ impl Lossy for InboxEvent {
 
     fn lagged(missed: u64) -> Self {
         Self::Lagged { missed }
+    }
+
+    #[inline]
+    fn weight(&self) -> usize {
+        match self {
+            Self::Channel { event: ChannelEvent::Message { payload, .. }, .. } => 1 + payload.len() / WEIGHT_BYTES,
+            _ => 1,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Rejoin on [smol](https://docs.rs/smol): realtime channels that always come back.
+//! Rejoin on smol: realtime channels that always come back.
 //!
 //! [`connect`] gives a [`Client`] and a future to spawn; there is no hidden task and no hidden
 //! thread but smol's own.

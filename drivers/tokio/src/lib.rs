@@ -1,4 +1,4 @@
-//! Rejoin on [tokio](https://docs.rs/tokio): realtime channels that always come back.
+//! Rejoin on tokio: realtime channels that always come back.
 //!
 //! [`connect`] gives a [`Client`] and a future to spawn; there is no hidden task.
 //!
