@@ -65,6 +65,10 @@ impl Text {
         &self.0
     }
 
+    pub(crate) const fn bytes_mut(&mut self) -> &mut Bytes {
+        &mut self.0
+    }
+
     /// The buffer itself.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {

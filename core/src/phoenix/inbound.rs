@@ -12,6 +12,7 @@ use crate::text::Text;
 use crate::wire::{self, Body, DecodeError, Envelope, Reply, Side};
 
 impl Session {
+    #[inline]
     pub(super) fn receive(&mut self, frame: Frame) {
         if self.channels.is_join_in_flight() {
             self.heartbeat.extend(self.now);
@@ -50,6 +51,7 @@ impl Session {
         }
     }
 
+    #[cold]
     fn malformed(&mut self, error: DecodeError) {
         self.stats.malformed += 1;
         self.message(Event::Malformed { error });
@@ -74,6 +76,7 @@ impl Session {
         ours.then_some(id)
     }
 
+    #[inline(never)]
     fn control(&mut self, frame: &Frame, envelope: &Envelope<'_>) {
         match &*envelope.event {
             event if event == wire::REPLY.as_bytes() => {

@@ -363,10 +363,10 @@ impl Machine for Session {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        match self.events.pop_front() {
-            None if self.missed > 0 => Some(Event::Lagged { missed: core::mem::take(&mut self.missed) }),
-            event => event,
+        if self.events.is_empty() && self.missed > 0 {
+            return Some(Event::Lagged { missed: core::mem::take(&mut self.missed) });
         }
+        self.events.pop_front()
     }
 
     fn connection(&self) -> Option<ConnId> {
@@ -410,6 +410,7 @@ impl Session {
         .min_by_key(|(at, _)| *at)
     }
 
+    #[inline]
     pub(super) fn event(&mut self, event: Event) {
         if self.missed > 0 {
             self.events.push_back(Event::Lagged { missed: core::mem::take(&mut self.missed) });

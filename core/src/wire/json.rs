@@ -13,6 +13,7 @@ use crate::payload::Payload;
 use crate::text::Text;
 
 /// `[join_ref, ref, topic, event, payload, …]`: more than five elements are tolerated (section 2.5).
+#[cold]
 pub(super) fn decode_v2(frame: &[u8]) -> Result<Envelope<'_>, DecodeError> {
     let Array([join_ref, reference, topic, event, payload]) = parse(frame)?;
     envelope(join_ref, reference, topic, event, Some(payload))

@@ -93,6 +93,7 @@ impl Serializer {
     }
 
     /// Takes the head of a message off, borrowing from the frame.
+    #[inline]
     pub(crate) fn envelope(self, frame: &Frame, from: Side) -> Result<Envelope<'_>, DecodeError> {
         match (self, frame) {
             (Self::V2, Frame::Text(text)) => match scan::v2(text.as_bytes()) {
@@ -374,15 +375,17 @@ impl Body<'_> {
 }
 
 /// Turns the frame into its payload without touching the reference count.
-pub(crate) fn narrow(frame: Frame, range: core::ops::Range<usize>) -> Payload {
-    let narrow = |mut bytes: Bytes| {
-        bytes.truncate(range.end);
-        bytes.advance(range.start);
-        bytes
+pub(crate) fn narrow(mut frame: Frame, range: core::ops::Range<usize>) -> Payload {
+    // In place: a buffer that was just written to in parts is slow to move.
+    let bytes = match &mut frame {
+        Frame::Text(text) => text.bytes_mut(),
+        Frame::Binary(bytes) => bytes,
     };
+    bytes.truncate(range.end);
+    bytes.advance(range.start);
     match frame {
-        Frame::Text(text) => Payload::unread_json(Text::assume_utf8(narrow(text.into_bytes()))),
-        Frame::Binary(bytes) => Payload::binary(narrow(bytes)),
+        Frame::Text(text) => Payload::unread_json(text),
+        Frame::Binary(bytes) => Payload::binary(bytes),
     }
 }
 
@@ -393,8 +396,8 @@ pub(crate) fn cut_text(frame: &Frame, field: &[u8]) -> Text {
 
 fn cut(frame: &Frame, part: &[u8]) -> Bytes {
     let bytes = match frame {
-        Frame::Text(text) => Bytes::clone(text.bytes()),
-        Frame::Binary(bytes) => bytes.clone(),
+        Frame::Text(text) => text.bytes(),
+        Frame::Binary(bytes) => bytes,
     };
     match offset(frame, part) {
         Some(at) => bytes.slice(at..at + part.len()),

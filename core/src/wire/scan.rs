@@ -9,6 +9,7 @@ use alloc::borrow::Cow;
 use super::{Body, Envelope, WireRef};
 
 /// `[join_ref,ref,"topic","event",payload]`
+#[inline]
 pub(super) fn v2(frame: &[u8]) -> Option<Envelope<'_>> {
     let rest = frame.strip_prefix(b"[")?;
     let (join_ref, rest) = reference(rest)?;
@@ -68,8 +69,28 @@ fn comma(rest: &[u8]) -> Option<&[u8]> {
 #[inline]
 fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = rest.strip_prefix(b"\"")?;
-    let end = rest.iter().position(|&b| b == b'"' || b == b'\\' || b < b' ')?;
-    (rest[end] == b'"').then(|| (&rest[..end], &rest[end + 1..]))
+    let (text, rest) = rest.split_at(plain_len(rest));
+    Some((text, rest.strip_prefix(b"\"")?))
+}
+
+/// How many bytes come before the first quote, backslash or control character, counted in eights.
+#[inline]
+fn plain_len(text: &[u8]) -> usize {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    const TOP: u64 = EACH << 7;
+    // The top bit of every byte that is below `limit`, and perhaps of some behind the first such byte.
+    let below = |bytes: u64, limit: u8| bytes.wrapping_sub(EACH * u64::from(limit)) & !bytes & TOP;
+    let is = |bytes: u64, byte: u8| below(bytes ^ (EACH * u64::from(byte)), 1);
+    let (eights, rest) = text.as_chunks::<8>();
+    for (i, eight) in eights.iter().enumerate() {
+        let bytes = u64::from_le_bytes(*eight);
+        let ends = is(bytes, b'"') | is(bytes, b'\\') | below(bytes, b' ');
+        if ends != 0 {
+            return i * 8 + ends.trailing_zeros() as usize / 8;
+        }
+    }
+    let plain = rest.iter().position(|&b| b == b'"' || b == b'\\' || b < b' ');
+    eights.len() * 8 + plain.unwrap_or(rest.len())
 }
 
 /// `null` or a string; a number is rare enough for the fallback.
@@ -89,5 +110,29 @@ fn whole_value(payload: &[u8]) -> Option<&[u8]> {
     match payload {
         [b'{', .., b'}'] | [b'[', .., b']'] | [b'"', .., b'"'] => Some(payload),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counting_in_eights_stops_where_counting_byte_by_byte_does() {
+        let ends = |b: &u8| matches!(b, b'"' | b'\\' | 0..b' ');
+        for len in 0..20 {
+            for at in 0..len {
+                for byte in 0..=u8::MAX {
+                    // What follows may upset the arithmetic, but only behind the place that counts.
+                    for filler in [b'a', b' ', b'!', b'#', 0x7f, 0x80, 0xff, b'"', 0] {
+                        let mut text = [b'a'; 20];
+                        text[at] = byte;
+                        text[at + 1..].fill(filler);
+                        let text = &text[..len];
+                        assert_eq!(plain_len(text), text.iter().position(ends).unwrap_or(len), "{text:?}");
+                    }
+                }
+            }
+        }
     }
 }
