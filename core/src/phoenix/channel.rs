@@ -77,9 +77,10 @@ pub(super) enum Phase {
     Joined {
         join_ref: u64,
     },
+    /// The ref is `None` until the transport takes the `phx_leave`.
     Leaving {
         join_ref: u64,
-        reference: u64,
+        reference: Option<u64>,
     },
 }
 
@@ -170,7 +171,8 @@ impl Channels {
     pub(super) fn find_leaving(&self, topic: &[u8], leave: u64) -> Option<ChannelId> {
         let matches = |id: ChannelId| {
             self.get(id).is_some_and(|c| {
-                c.topic.as_bytes() == topic && matches!(c.phase, Phase::Leaving { reference, .. } if reference == leave)
+                c.topic.as_bytes() == topic
+                    && matches!(c.phase, Phase::Leaving { reference, .. } if reference == Some(leave))
             })
         };
         let present = self.find(topic).map(|(id, _)| id);

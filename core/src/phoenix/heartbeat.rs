@@ -18,8 +18,15 @@ pub(super) struct Heartbeat {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Off,
-    Resting { due: Timestamp },
-    Pending { reference: u64, sent_at: Timestamp, deadline: Timestamp },
+    Resting {
+        due: Timestamp,
+    },
+    /// The ref is `None` until the transport takes the frame.
+    Pending {
+        reference: Option<u64>,
+        sent_at: Timestamp,
+        deadline: Timestamp,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +54,23 @@ impl Heartbeat {
         matches!(self.state, State::Pending { .. })
     }
 
-    /// A heartbeat with this ref leaves. The deadline runs from here even if the transport is stuck,
-    /// for a stuck transport is one of the deaths to be noticed.
-    pub(super) fn beat(&mut self, now: Timestamp, reference: u64) {
-        self.state = State::Pending { reference, sent_at: now, deadline: now.saturating_add(self.timeout) };
+    /// A heartbeat is to leave. The deadline runs from here even if the transport is stuck, for a
+    /// stuck transport is one of the deaths to be noticed.
+    pub(super) fn beat(&mut self, now: Timestamp) {
+        self.state = State::Pending { reference: None, sent_at: now, deadline: now.saturating_add(self.timeout) };
+    }
+
+    /// The transport takes the heartbeat, with this ref.
+    pub(super) const fn taken(&mut self, with: u64) {
+        if let State::Pending { reference, .. } = &mut self.state {
+            *reference = Some(with);
+        }
     }
 
     /// The round trip, if this ref answers the pending heartbeat.
     pub(super) fn answered(&mut self, now: Timestamp, reference: u64) -> Option<Duration> {
         let State::Pending { reference: pending, sent_at, .. } = self.state else { return None };
-        if pending != reference {
+        if pending != Some(reference) {
             return None;
         }
         self.state = match self.interval {

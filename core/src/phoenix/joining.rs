@@ -33,8 +33,7 @@ impl Session {
                 self.start_joins();
             }
             Some((Phase::Joining { join_ref }, topic)) => {
-                let reference = self.next_ref();
-                self.lane.send(Outgoing::Leave { topic, join_ref, reference });
+                self.lane.send(Outgoing::Leave { topic, join_ref });
                 self.fail_join(id, JoinFailure::TimedOut);
             }
             Some((Phase::Leaving { .. }, _)) => self.close_channel(id, CloseReason::Left),

@@ -1,7 +1,7 @@
 //! What waits for the transport, as intentions: a frame is written when it is handed over.
 //!
-//! So a join carries the payload that is current when it leaves, a push gets its ref at the moment
-//! of sending, and what a lost connection never took is known to be unsent.
+//! So a join carries the payload that is current when it leaves, every frame gets its ref at the
+//! moment of sending, and what a lost connection never took is known to be unsent.
 
 use alloc::collections::VecDeque;
 
@@ -15,9 +15,9 @@ pub(super) enum Outgoing {
     Open(ConnectRequest),
     Close { conn: ConnId, code: u16, reason: Text },
     Abort { conn: ConnId },
-    Heartbeat { reference: u64 },
+    Heartbeat,
     Join(ChannelId),
-    Leave { topic: Text, join_ref: u64, reference: u64 },
+    Leave { topic: Text, join_ref: u64 },
     Push(PushId),
 }
 

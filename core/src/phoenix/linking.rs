@@ -136,8 +136,7 @@ impl Session {
     }
 
     pub(super) fn beat(&mut self) {
-        let reference = self.next_ref();
-        self.heartbeat.beat(self.now, reference);
-        self.lane.send_first(Outgoing::Heartbeat { reference });
+        self.heartbeat.beat(self.now);
+        self.lane.send_first(Outgoing::Heartbeat);
     }
 }

@@ -140,8 +140,19 @@ impl Session {
 }
 
 impl Session {
-    pub(super) fn write_heartbeat(&mut self, reference: u64) -> Option<Frame> {
+    pub(super) fn write_heartbeat(&mut self) -> Option<Frame> {
+        let reference = self.next_ref();
+        self.heartbeat.taken(reference);
         self.write(None, reference, &Text::from_static(wire::PHOENIX), wire::HEARTBEAT, &Payload::EMPTY)
+    }
+
+    /// Of a channel that is being left, or of a join that timed out, whose channel stays.
+    pub(super) fn write_leave(&mut self, topic: &Text, join_ref: u64) -> Option<Frame> {
+        let reference = self.next_ref();
+        if let Some(id) = self.channels.find_lifetime(topic.as_bytes(), join_ref) {
+            self.channels.set_phase(id, Phase::Leaving { join_ref, reference: Some(reference) });
+        }
+        self.write(Some(join_ref), reference, topic, wire::LEAVE, &Payload::EMPTY)
     }
 
     pub(super) fn write_join(&mut self, id: ChannelId) -> Option<Frame> {

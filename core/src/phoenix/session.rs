@@ -195,10 +195,10 @@ impl Session {
         match state.phase {
             Phase::Leaving { .. } => {}
             Phase::Joining { join_ref } | Phase::Joined { join_ref } => {
-                let (topic, reference) = (state.topic.clone(), self.next_ref());
+                let topic = state.topic.clone();
                 self.drop_waiting(channel);
-                self.lane.send(Outgoing::Leave { topic, join_ref, reference });
-                self.channels.set_phase(channel, Phase::Leaving { join_ref, reference });
+                self.lane.send(Outgoing::Leave { topic, join_ref });
+                self.channels.set_phase(channel, Phase::Leaving { join_ref, reference: None });
                 self.channels.set_deadline(channel, Some(self.now.saturating_add(self.config.leave_timeout)));
                 self.start_joins();
             }
@@ -344,11 +344,9 @@ impl Machine for Session {
                 Outgoing::Open(request) => return Some(TransportAction::Open(request)),
                 Outgoing::Close { conn, code, reason } => return Some(TransportAction::Close { conn, code, reason }),
                 Outgoing::Abort { conn } => return Some(TransportAction::Abort { conn }),
-                Outgoing::Heartbeat { reference } => self.write_heartbeat(reference),
+                Outgoing::Heartbeat => self.write_heartbeat(),
                 Outgoing::Join(id) => self.write_join(id),
-                Outgoing::Leave { topic, join_ref, reference } => {
-                    self.write(Some(join_ref), reference, &topic, wire::LEAVE, &Payload::EMPTY)
-                }
+                Outgoing::Leave { topic, join_ref } => self.write_leave(&topic, join_ref),
                 Outgoing::Push(id) => self.write_push(id),
             };
             // Frames leave the lane with their connection, so there is one.
