@@ -186,7 +186,14 @@ impl ClientBridge {
         outlet
     }
 
-    #[inline]
+    #[inline(always)]
+    fn route_message(&mut self, channel: ChannelId, event: Text, payload: Payload) {
+        if let Some(Some(route)) = self.routes.get(channel.slot()) {
+            let event = ChannelEvent::Message { event, payload };
+            self.deliver_to(route.outlet, InboxEvent::Channel { channel, event });
+        }
+    }
+
     fn route_to_channel(&mut self, channel: ChannelId, event: ChannelEvent) {
         let Some(Some(route)) = self.routes.get(channel.slot()).copied() else { return };
         debug_assert!(route.channel == channel, "a slot's route changes only after its channel is closed");
@@ -202,7 +209,8 @@ impl ClientBridge {
         }
     }
 
-    #[inline]
+    /// The hot path; inlined so that a message is moved once, from the machine into its queue.
+    #[inline(always)]
     fn deliver_to(&mut self, outlet: usize, event: InboxEvent) {
         let Some(Some(sink)) = self.outlets.get_mut(outlet) else { return };
         if sink.deliver(event) {
@@ -247,11 +255,34 @@ impl Bridge<Session> for ClientBridge {
     }
 
     fn deliver(&mut self, _: &mut Session, now: Timestamp, event: Event) {
+        match event {
+            Event::Message { channel, event, payload } => self.route_message(channel, event, payload),
+            rare => self.deliver_rare(now, rare),
+        }
+    }
+
+    fn publish(&mut self) {
+        for id in self.dirty.drain(..) {
+            if let Some(Some(sink)) = self.outlets.get_mut(id) {
+                sink.publish();
+            }
+        }
+    }
+
+    fn request(&mut self, _: &mut Session, _: Timestamp, request: Infallible) {
+        match request {}
+    }
+
+    fn hang_up(&mut self, session: &mut Session, now: Timestamp) {
+        session.close(now);
+    }
+}
+
+impl ClientBridge {
+    /// Everything but messages.
+    fn deliver_rare(&mut self, now: Timestamp, event: Event) {
         let until = |at: Option<Timestamp>| at.map(|at| at.saturating_since(now));
         let connection = match event {
-            Event::Message { channel, event, payload } => {
-                return self.route_to_channel(channel, ChannelEvent::Message { event, payload });
-            }
             Event::Joined { channel, response, again } => {
                 return self.route_to_channel(channel, ChannelEvent::Joined { response, again });
             }
@@ -281,25 +312,9 @@ impl Bridge<Session> for ClientBridge {
             Event::Lagged { missed } => ConnectionEvent::Lagged { missed },
             Event::GaveUp { attempts } => ConnectionEvent::GaveUp { attempts },
             Event::Closed => ConnectionEvent::Closed,
-            // `Event` may grow; what is new there has to get a place here.
+            // Messages went their own way; what is new in `Event` has to get a place here.
             _ => return,
         };
         self.tell_inboxes(&connection);
-    }
-
-    fn publish(&mut self) {
-        for id in self.dirty.drain(..) {
-            if let Some(Some(sink)) = self.outlets.get_mut(id) {
-                sink.publish();
-            }
-        }
-    }
-
-    fn request(&mut self, _: &mut Session, _: Timestamp, request: Infallible) {
-        match request {}
-    }
-
-    fn hang_up(&mut self, session: &mut Session, now: Timestamp) {
-        session.close(now);
     }
 }

@@ -76,6 +76,7 @@ pub(crate) fn queue<T: Lossy>(capacity: usize, blocks: bool) -> (Sink<T>, Source
 
 impl<T: Lossy> Sink<T> {
     /// True if nothing was staged before: there is something to publish now.
+    #[inline]
     pub(crate) fn deliver(&mut self, item: T) -> bool {
         let first = self.staged.is_empty();
         let weight = item.weight();
