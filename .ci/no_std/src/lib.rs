@@ -9,10 +9,29 @@ use core::panic::PanicInfo;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// What `main.c` calls.
+use rejoin_core::phoenix::{Config, Event, JoinOptions, Session};
+use rejoin_core::{Frame, Machine, Timestamp, TransportAction, TransportEvent};
+
+/// What `main.c` calls: a client session dials, joins and is let in. The next thing it wants is a
+/// heartbeat, whose time in nanoseconds is returned; 0 if the conversation went wrong.
 #[unsafe(no_mangle)]
 pub extern "C" fn rejoin_probe() -> u64 {
-    rejoin_core::Timestamp::from_millis(5).as_nanos()
+    converse().map_or(0, Timestamp::as_nanos)
+}
+
+fn converse() -> Option<Timestamp> {
+    let now = Timestamp::ZERO;
+    let mut session = Session::new(Config::new("ws://host/socket").ok()?, now);
+    session.connect(now);
+    session.join(now, "room:lobby", JoinOptions::default()).ok()?;
+    let Some(TransportAction::Open(request)) = session.poll_transport() else { return None };
+    session.handle_transport(now, TransportEvent::Opened { conn: request.conn });
+    let Some(TransportAction::Send { conn, .. }) = session.poll_transport() else { return None };
+    let reply = r#"["1","1","room:lobby","phx_reply",{"status":"ok","response":{}}]"#;
+    session.handle_transport(now, TransportEvent::Received { conn, frame: Frame::Text(reply.into()) });
+    let Some(Event::Connected { .. }) = session.poll_event() else { return None };
+    let Some(Event::Joined { .. }) = session.poll_event() else { return None };
+    session.poll_timeout()
 }
 
 const HEAP_BYTES: usize = 1 << 20;
