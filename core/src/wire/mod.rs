@@ -418,12 +418,12 @@ fn offset(frame: &Frame, part: &[u8]) -> Option<usize> {
 pub enum DecodeError {
     /// Not JSON; the column is where the parser stopped.
     Syntax {
-        /// 1-based.
+        /// From 1, within its line; 0 where the parser cannot tell.
         column: usize,
     },
     /// JSON, but not of a message's shape.
     Shape {
-        /// 1-based.
+        /// From 1, within its line; 0 where the parser cannot tell.
         column: usize,
     },
     /// A binary frame ends before the fields that its header announces.

@@ -6,6 +6,8 @@
 //! down, round robin over the channels), `up` (N messages of SIZE bytes), `ping` (N round trips)
 //! or `idle` (only joins).
 
+#![forbid(unsafe_code)]
+
 mod meter;
 
 use std::process::ExitCode;

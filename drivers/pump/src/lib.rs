@@ -9,6 +9,8 @@
 //! socket is full, events in a bounded queue that stops the reading or drops its oldest messages
 //! by your choice ([`Inflow`]). No lock is held while your code runs.
 
+#![forbid(unsafe_code)]
+
 mod accept;
 mod client;
 mod client_bridge;
