@@ -1,0 +1,133 @@
+//! What can be typed. Values are taken as text and checked in `input`, whose messages fit one line.
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+
+/// Realtime channels that always come back: talk to Phoenix Channels servers, be one, or read a
+/// recorded conversation.
+#[derive(Debug, Parser)]
+#[command(name = "rejoin", version, about)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve a chat-like Phoenix socket: any topic may be joined, pushes go to the others in it.
+    Serve(ServeArgs),
+    /// Join topics and print what happens, through every loss of the connection.
+    Listen(ListenArgs),
+    /// Join a topic, push messages into it and leave.
+    Send(SendArgs),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ServeArgs {
+    /// Where to listen; port 0 is a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:4000", allow_hyphen_values = true)]
+    pub(crate) listen: String,
+    /// The async runtime that does the work.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) runtime: RuntimeName,
+}
+
+/// What every client command has.
+#[derive(Debug, Group)]
+pub(crate) struct ConnectionArgs {
+    /// Whose protocol the server speaks.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) dialect: Dialect,
+    /// The version of Phoenix's serializer.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) vsn: Vsn,
+    /// The async runtime that does the work.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) runtime: RuntimeName,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ListenArgs {
+    /// The socket's base, such as ws://localhost:4000/socket; http(s) and a final /websocket are fine.
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// Topics to join.
+    #[arg(value_name = "TOPIC", required = true)]
+    pub(crate) topics: Vec<String>,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    /// Print one JSON object a line instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Exit after N messages.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) count: Option<String>,
+    /// Exit after this time, such as 30s.
+    #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true)]
+    pub(crate) time: Option<String>,
+    /// A query parameter of the socket; may be repeated.
+    #[arg(long, value_name = "K=V", allow_hyphen_values = true)]
+    pub(crate) param: Vec<String>,
+    /// The payload of every join; default {}.
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
+    pub(crate) join_payload: Option<String>,
+    /// How often a heartbeat is sent; default 30s.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub(crate) heartbeat: Option<String>,
+    /// Write the conversation, credentials taken out, for `rejoin explain` and for replays.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct SendArgs {
+    /// The socket's base, such as ws://localhost:4000/socket; http(s) and a final /websocket are fine.
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// The topic to join.
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: String,
+    /// The event to push.
+    #[arg(value_name = "EVENT")]
+    pub(crate) event: String,
+    /// JSON, or - to read it from the standard input; default {}.
+    #[arg(value_name = "PAYLOAD", allow_negative_numbers = true)]
+    pub(crate) payload: Option<String>,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    /// Push N times; default 1.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) count: Option<String>,
+    /// Push N times a second; default as fast as the server takes them.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) rate: Option<String>,
+    /// Wait for the replies and print them.
+    #[arg(long)]
+    pub(crate) reply: bool,
+    /// How long connecting and joining may take, and then each reply.
+    #[arg(long, value_name = "DURATION", default_value = "10s", allow_hyphen_values = true)]
+    pub(crate) timeout: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuntimeName {
+    #[default]
+    Smol,
+    Tokio,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dialect {
+    #[default]
+    Phoenix,
+    Supabase,
+    Sente,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Vsn {
+    #[value(name = "1")]
+    One,
+    #[default]
+    #[value(name = "2")]
+    Two,
+}

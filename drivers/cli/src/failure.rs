@@ -1,0 +1,41 @@
+//! How a command fails: one line on stderr and an exit code.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use crate::output::printable;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The input could never have worked: exit code 2.
+    Usage(String),
+    /// Something went wrong on the way: exit code 1.
+    Broken(String),
+    /// The reason stands in the output already: exit code 1 and no further word.
+    Told,
+}
+
+impl Failure {
+    /// `argument` is bad; `what` says why and what to write instead.
+    pub(crate) fn usage(argument: &str, what: impl Display) -> Self {
+        Self::Usage(format!("{argument}: {what}"))
+    }
+
+    pub(crate) fn broken(what: impl Display) -> Self {
+        Self::Broken(what.to_string())
+    }
+
+    pub(crate) fn report(&self) -> ExitCode {
+        let (code, what) = match self {
+            Self::Usage(what) => (2, Some(what)),
+            Self::Broken(what) => (1, Some(what)),
+            Self::Told => (1, None),
+        };
+        if let Some(what) = what {
+            // Servers and files have a say in some of these; they get one line and no control characters.
+            eprintln!("error: {}", printable(what));
+        }
+        ExitCode::from(code)
+    }
+}

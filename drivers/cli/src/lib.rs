@@ -1,0 +1,58 @@
+//! The command line of Rejoin: `rejoin demo | serve | listen | send | explain`.
+//!
+//! Names, outputs and exit codes are a contract: 0 for what went as asked, 1 for what went wrong on
+//! the way, 2 for input that could never have worked, with one line on stderr that says what it was.
+
+mod args;
+mod failure;
+mod host;
+mod input;
+mod interrupt;
+mod listen;
+mod output;
+mod record;
+mod send;
+mod serve;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use args::{Args, Command};
+use failure::Failure;
+use interrupt::Interrupts;
+
+/// Parses the arguments (the program's name first), does what they say, and reports how it went.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let outcome = match Args::try_parse_from(arguments) {
+        Ok(args) => carry_out(args.command),
+        Err(error) if error.kind() == ErrorKind::InvalidUtf8 => {
+            Err(Failure::usage("arguments", "one of them is not UTF-8"))
+        }
+        Err(error) => error.exit(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Everything is checked before the first byte is sent.
+fn carry_out(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => {
+            let (settings, runtime) = (serve::Settings::check(&args)?, args.runtime);
+            host::run(runtime, serve::Serve { settings, interrupts: Interrupts::install(0)? })
+        }
+        Command::Listen(args) => {
+            let (plan, runtime) = (listen::Plan::check(&args)?, args.connection.runtime);
+            host::run(runtime, listen::Listen { plan, interrupts: Interrupts::install(0)? })
+        }
+        Command::Send(args) => {
+            let (plan, runtime) = (send::Plan::check(&args)?, args.connection.runtime);
+            host::run(runtime, send::Sending { plan, interrupts: Interrupts::install(1)? })
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The `rejoin` binary; everything is in the library, where it can be tested.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rejoin_cli::run(std::env::args_os())
+}

@@ -1,0 +1,114 @@
+//! Text for people: a line each, nothing in it that could steer a terminal.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use rejoin_core::Payload;
+
+use super::Line;
+
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const RED: &str = "\x1b[31m";
+const PLAIN: &str = "";
+
+pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, colours: bool) {
+    let text = text(line);
+    let colour = if colours { colour(line.event) } else { PLAIN };
+    let end = if colour.is_empty() { "" } else { "\x1b[0m" };
+    out.extend_from_slice(colour.as_bytes());
+    out.extend_from_slice(printable(&text).as_bytes());
+    out.extend_from_slice(end.as_bytes());
+    out.push(b'\n');
+}
+
+fn text(line: &Line<'_>) -> String {
+    let mut text = match (line.event, line.again) {
+        ("joined", Some(true)) => "joined again".to_owned(),
+        ("message", _) => String::new(),
+        (event, _) => event.replace('_', " "),
+    };
+    let add = |text: &mut String, part: &str| {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(part);
+    };
+    for part in [line.topic, line.name].into_iter().flatten() {
+        add(&mut text, part);
+    }
+    if let Some(payload) = line.payload {
+        add(&mut text, &shown(payload));
+    }
+    // Writing into memory cannot fail.
+    if let Some(reason) = &line.reason {
+        let _ = write!(text, ": {reason}");
+    }
+    if let Some(time) = line.retry_in {
+        let _ = write!(text, " (trying again in {:.1} s)", time.as_secs_f64());
+    }
+    if let Some(time) = line.rtt {
+        let _ = write!(text, " answered in {:.1} ms", time.as_secs_f64() * 1e3);
+    }
+    text
+}
+
+fn colour(event: &str) -> &'static str {
+    match event {
+        "connected" | "joined" => GREEN,
+        "disconnected" | "channel_errored" | "channel_closed" | "closed" => YELLOW,
+        "join_failed" | "malformed" | "gave_up" => RED,
+        _ => PLAIN,
+    }
+}
+
+/// A payload in words: JSON as it is, the first bytes of others.
+pub(crate) fn shown(payload: &Payload) -> Cow<'_, str> {
+    const SOME: usize = 16;
+    let Some(json) = payload.as_json() else {
+        let bytes = payload.as_bytes();
+        let mut text = format!("<{} bytes", bytes.len());
+        for (at, byte) in bytes.iter().take(SOME).enumerate() {
+            let _ = write!(text, "{}{byte:02x}", if at == 0 { ": " } else { " " });
+        }
+        text.push_str(if bytes.len() > SOME { " …>" } else { ">" });
+        return text.into();
+    };
+    json.into()
+}
+
+/// The text with its control characters escaped: one line, and no orders to a terminal.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_sends_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\x1b[2J\nb\u{9b}"), "a\\u{1b}[2J\\nb\\u{9b}");
+        assert_eq!(printable("ž ok"), "ž ok");
+    }
+
+    #[test]
+    fn bytes_are_shown_by_their_beginning() {
+        assert_eq!(shown(&Payload::binary(vec![0, 255].into())), "<2 bytes: 00 ff>");
+        assert_eq!(shown(&Payload::binary(vec![1; 17].into())), format!("<17 bytes:{} …>", " 01".repeat(16)));
+        assert_eq!(shown(&Payload::binary(vec![].into())), "<0 bytes>");
+    }
+
+    #[test]
+    fn a_rejoin_says_so() {
+        let line = Line { event: "joined", topic: Some("room:a"), again: Some(true), ..Line::default() };
+        assert_eq!(text(&line), "joined again room:a");
+    }
+}

@@ -1,0 +1,121 @@
+//! One JSON object a line. Written by hand, so that a payload's text passes as it came: a number
+//! with more digits than a double has keeps them.
+
+use std::io::Write;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::Line;
+
+/// Appends the line. The order of the fields is part of the contract.
+pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, at_ms: u128) {
+    let mut object = Object { out };
+    object.open(at_ms);
+    object.string("event", line.event);
+    for (key, text) in [("topic", line.topic), ("name", line.name)] {
+        if let Some(text) = text {
+            object.string(key, text);
+        }
+    }
+    if let Some(payload) = line.payload {
+        match payload.as_json() {
+            Some(json) => object.raw("payload", &one_line(json)),
+            None => {
+                object.string("payload", &STANDARD.encode(payload.as_bytes()));
+                object.string("encoding", "base64");
+            }
+        }
+    }
+    if let Some(reason) = &line.reason {
+        object.string("reason", reason);
+    }
+    if let Some(again) = line.again {
+        object.raw("again", if again { "true" } else { "false" });
+    }
+    if let Some(time) = line.retry_in {
+        object.raw("retry_in_ms", &time.as_millis().to_string());
+    }
+    if let Some(time) = line.rtt {
+        object.raw("rtt_ms", &format!("{:.3}", time.as_secs_f64() * 1e3));
+    }
+    object.close();
+}
+
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+}
+
+/// Writing into memory cannot fail.
+impl Object<'_> {
+    fn open(&mut self, at_ms: u128) {
+        let _ = write!(self.out, "{{\"at_ms\":{at_ms}");
+    }
+
+    fn raw(&mut self, key: &str, json: &str) {
+        let _ = write!(self.out, ",\"{key}\":{json}");
+    }
+
+    fn string(&mut self, key: &str, text: &str) {
+        let _ = write!(self.out, ",\"{key}\":");
+        let _ = serde_json::to_writer(&mut *self.out, text);
+    }
+
+    fn close(&mut self) {
+        self.out.extend_from_slice(b"}\n");
+    }
+}
+
+/// Between the tokens of checked JSON a line break is white space, and inside of them there is none.
+fn one_line(json: &str) -> std::borrow::Cow<'_, str> {
+    if json.contains(['\n', '\r']) { json.replace(['\n', '\r'], " ").into() } else { json.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rejoin_core::Payload;
+    use std::time::Duration;
+
+    fn line(line: &Line<'_>) -> String {
+        let mut out = Vec::new();
+        write(&mut out, line, 7);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn fields_keep_their_order_and_absent_ones_are_left_out() {
+        assert_eq!(line(&Line { event: "closed", ..Line::default() }), "{\"at_ms\":7,\"event\":\"closed\"}\n");
+        let payload = Payload::EMPTY;
+        let full = Line {
+            event: "joined",
+            topic: Some("a\"b"),
+            name: Some("n"),
+            payload: Some(&payload),
+            reason: Some("r".into()),
+            again: Some(true),
+            retry_in: Some(Duration::from_millis(5)),
+            rtt: None,
+        };
+        let expected = r#"{"at_ms":7,"event":"joined","topic":"a\"b","name":"n","payload":{},"reason":"r","again":true,"retry_in_ms":5}"#;
+        assert_eq!(line(&full).trim_end(), expected);
+    }
+
+    #[test]
+    fn a_payload_passes_verbatim_but_for_line_breaks() {
+        let payload =
+            Payload::from_json_text("{\n\"n\":123456789012345678901234567890.10, \"s\":\"\\n\"\r\n}").unwrap();
+        let line = line(&Line { event: "message", payload: Some(&payload), ..Line::default() });
+        assert!(
+            line.ends_with(",\"payload\":{ \"n\":123456789012345678901234567890.10, \"s\":\"\\n\"  }}\n"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn bytes_are_base64() {
+        let payload = Payload::binary(vec![0, 255].into());
+        let line = line(&Line { event: "message", payload: Some(&payload), ..Line::default() });
+        assert!(line.ends_with(",\"payload\":\"AP8=\",\"encoding\":\"base64\"}\n"), "{line}");
+    }
+}
