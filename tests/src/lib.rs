@@ -1,0 +1,39 @@
+//! The simulated world: client and servers joined memory to memory under virtual time.
+//!
+//! * [`World`] joins one client session to the server sessions it dials, over a simulated network.
+//! * A [`Storm`] is a seed, a climate and a list of [`Op`]s; [`Storm::run`] plays it in a world
+//!   while the [`Oracle`] checks every promise on everything that leaves and enters.
+//! * [`Script`] drives a lone session against a peer that the test writes frame by frame.
+//! * [`replay`] drives sessions through recorded conversations.
+//! * [`fuzz`] is what the fuzz targets call.
+//!
+//! `SIM_SEED=<n>` replays one seed of the storms; a failing one is written as a trace.
+#![allow(
+    clippy::exhaustive_enums,
+    clippy::exhaustive_structs,
+    reason = "not published: whoever uses these types is in this repository"
+)]
+
+mod app;
+pub mod fuzz;
+mod network;
+mod op;
+mod oracle;
+pub mod replay;
+mod rng;
+mod script;
+mod storm;
+mod trace;
+mod weather;
+mod wirelog;
+mod world;
+
+pub use app::Policy;
+pub use op::{Op, PushEvent, Scrap, Timed, Topic, Word};
+pub use oracle::Oracle;
+pub use rng::Rng;
+pub use script::{Script, Sent, config};
+pub use storm::{Habit, Outcome, Polls, Storm};
+pub use trace::{read_trace, write_trace};
+pub use weather::{Climate, Dial, Weather};
+pub use world::World;
