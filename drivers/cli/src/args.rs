@@ -13,12 +13,23 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Watch two clients on two runtimes meet in a room, lose the connection and come back.
+    Demo,
     /// Serve a chat-like Phoenix socket: any topic may be joined, pushes go to the others in it.
     Serve(ServeArgs),
     /// Join topics and print what happens, through every loss of the connection.
     Listen(ListenArgs),
     /// Join a topic, push messages into it and leave.
     Send(SendArgs),
+    /// Print a recorded conversation decoded, a line a frame, and mark what is malformed.
+    Explain(ExplainArgs),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ExplainArgs {
+    /// A recording: of `listen --record`, of the tests, or the trace of a simulation.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: String,
 }
 
 #[derive(Debug, Group)]

@@ -12,8 +12,6 @@ pub(crate) enum Failure {
     Usage(String),
     /// Something went wrong on the way: exit code 1.
     Broken(String),
-    /// The reason stands in the output already: exit code 1 and no further word.
-    Told,
 }
 
 impl Failure {
@@ -27,15 +25,10 @@ impl Failure {
     }
 
     pub(crate) fn report(&self) -> ExitCode {
-        let (code, what) = match self {
-            Self::Usage(what) => (2, Some(what)),
-            Self::Broken(what) => (1, Some(what)),
-            Self::Told => (1, None),
-        };
-        if let Some(what) = what {
-            // Servers and files have a say in some of these; they get one line and no control characters.
-            eprintln!("error: {}", printable(what));
-        }
+        let (Self::Usage(what) | Self::Broken(what)) = self;
+        // Servers and files have a say in some of these; they get one line and no control characters.
+        eprintln!("error: {}", printable(what));
+        let code = if matches!(self, Self::Usage(_)) { 2 } else { 1 };
         ExitCode::from(code)
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! Names, outputs and exit codes are a contract: 0 for what went as asked, 1 for what went wrong on
 //! the way, 2 for input that could never have worked, with one line on stderr that says what it was.
+#![forbid(unsafe_code)]
 
 mod args;
+mod demo;
+mod explain;
 mod failure;
 mod host;
 mod input;
@@ -20,7 +23,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
-use args::{Args, Command};
+use args::{Args, Command, RuntimeName};
 use failure::Failure;
 use interrupt::Interrupts;
 
@@ -42,6 +45,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Everything is checked before the first byte is sent.
 fn carry_out(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Demo => host::run(RuntimeName::Smol, demo::Demo { interrupts: Interrupts::install(1)? }),
         Command::Serve(args) => {
             let (settings, runtime) = (serve::Settings::check(&args)?, args.runtime);
             host::run(runtime, serve::Serve { settings, interrupts: Interrupts::install(0)? })
@@ -54,5 +58,6 @@ fn carry_out(command: Command) -> Result<(), Failure> {
             let (plan, runtime) = (send::Plan::check(&args)?, args.connection.runtime);
             host::run(runtime, send::Sending { plan, interrupts: Interrupts::install(1)? })
         }
+        Command::Explain(args) => explain::explain(&args.file),
     }
 }

@@ -94,7 +94,7 @@ impl<'a> Line<'a> {
     }
 
     fn checked(self) -> Self {
-        let Some(error) = self.payload.and_then(|payload| json_error(payload)) else { return self };
+        let Some(error) = self.payload.and_then(json_error) else { return self };
         let reason = Some(format!("the payload is not JSON: {error}"));
         Self { event: "malformed", payload: None, reason, ..self }
     }

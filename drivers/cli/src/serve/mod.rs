@@ -63,7 +63,7 @@ impl Job for Serve {
         let _ = output::say(&format!("listening on ws://{address}/socket"));
 
         let server = Arc::new(Server::default());
-        future::or(server.accept_all(&host, listener), self.interrupts.wait()).await;
+        future::or(server.accept_all(&host, &listener), self.interrupts.wait()).await;
         host.within(FAREWELL, server.close(1012)).await;
         server.rooms.report();
         Ok(())
@@ -107,9 +107,9 @@ impl Socket {
 
 impl Server {
     /// Lets clients in for as long as it is polled.
-    pub(crate) async fn accept_all<H: Host>(self: &Arc<Self>, host: &H, listener: H::Listener) {
+    pub(crate) async fn accept_all<H: Host>(self: &Arc<Self>, host: &H, listener: &H::Listener) {
         loop {
-            match host.accept(&listener).await {
+            match host.accept(listener).await {
                 Ok(io) => host.start(self.clone().welcome(host.clone(), io)),
                 // The socket's own trouble, or the system is out of sockets: neither ends the service.
                 Err(_) => host.sleep(EXHAUSTED).await,
