@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_payload_that_is_not_json_is_malformed_though_its_frame_can_be_routed() {
-        let said = lines(&[upgrade("/s?vsn=2.0.0"), text(Dir::ToClient, r#"[null,null,"t","e",{oops]"#)]);
+        let said = lines(&[upgrade("/s?vsn=2.0.0"), text(Dir::ToClient, r#"[null,null,"t","e",{oops}]"#)]);
         assert!(said[1].starts_with("the payload is not JSON"), "{said:?}");
     }
 

@@ -1,0 +1,85 @@
+//! Bad input: one line on stderr that names the argument and the fix, exit code 2, nothing sent.
+
+use std::net::TcpListener;
+
+use crate::program::run;
+
+/// The arguments, then what the line has to name.
+const BAD: &[(&[&str], &[&str])] = &[
+    (&["listen", "localhost:4000", "t"], &["URL: ", "ws://HOST/PATH"]),
+    (&["listen", "ftp://h", "t"], &["URL: ", "ftp", "use ws, wss, http or https"]),
+    (&["listen", "ws:///socket", "t"], &["URL: ", "no host", "ws://HOST/PATH"]),
+    (&["listen", "ws://h:99999/", "t"], &["URL: ", "port"]),
+    (&["listen", "", "t"], &["URL: "]),
+    (&["send", "gopher://h", "t", "e"], &["URL: ", "gopher"]),
+    (&["send", "ws://", "t", "e"], &["URL: ", "no host"]),
+    (&["listen", "URL", ""], &["TOPIC: ", "empty", "room:lobby"]),
+    (&["listen", "URL", "a", ""], &["TOPIC: ", "empty"]),
+    (&["listen", "URL", "phoenix"], &["TOPIC: ", "phoenix"]),
+    (&["listen", "URL", "a", "a"], &["TOPIC: ", "twice"]),
+    (&["send", "URL", "", "e"], &["TOPIC: ", "empty"]),
+    (&["send", "URL", "t", ""], &["EVENT: ", "empty"]),
+    (&["send", "URL", "t", "phx_join"], &["EVENT: ", "phx_"]),
+    (&["send", "URL", "t", "e", "{oops"], &["PAYLOAD: ", "JSON", "write"]),
+    (&["send", "URL", "t", "e", ""], &["PAYLOAD: ", "JSON"]),
+    (&["send", "URL", "t", "e", "{} {}"], &["PAYLOAD: ", "JSON"]),
+    // The standard input of these tests is empty.
+    (&["send", "URL", "t", "e", "-"], &["PAYLOAD: ", "JSON"]),
+    (&["listen", "URL", "t", "--join-payload", "{'a':1}"], &["--join-payload: ", "JSON"]),
+    (&["listen", "URL", "t", "--join-payload", "-"], &["--join-payload: ", "JSON"]),
+    (&["listen", "URL", "t", "--for", "5"], &["--for: ", "no unit", "5s"]),
+    (&["listen", "URL", "t", "--for", "-5s"], &["--for: ", "5s"]),
+    (&["listen", "URL", "t", "--for", "soon"], &["--for: ", "5s"]),
+    (&["listen", "URL", "t", "--for="], &["--for: ", "5s"]),
+    (&["listen", "URL", "t", "--for", "0s"], &["--for: ", "5s"]),
+    (&["listen", "URL", "t", "--for", "99999999999999999999y"], &["--for: ", "too long"]),
+    (&["listen", "URL", "t", "--heartbeat", "30"], &["--heartbeat: ", "no unit"]),
+    (&["listen", "URL", "t", "--heartbeat", "0ms"], &["--heartbeat: "]),
+    (&["send", "URL", "t", "e", "--timeout", "10"], &["--timeout: ", "no unit"]),
+    (&["listen", "URL", "t", "--count", "0"], &["--count: ", "1 or more"]),
+    (&["listen", "URL", "t", "--count", "-1"], &["--count: ", "1 or more"]),
+    (&["listen", "URL", "t", "--count", "many"], &["--count: ", "1 or more"]),
+    (&["send", "URL", "t", "e", "--count", "1.5"], &["--count: ", "1 or more"]),
+    (&["send", "URL", "t", "e", "--rate", "0"], &["--rate: ", "a second"]),
+    (&["send", "URL", "t", "e", "--rate", "fast"], &["--rate: ", "a second"]),
+    (&["listen", "URL", "t", "--param", "k"], &["--param: ", "K=V"]),
+    (&["listen", "URL", "t", "--param", "vsn=1.0.0"], &["--param: ", "--vsn"]),
+    (&["listen", "URL", "t", "--record", "/nowhere/at/all.jsonl"], &["--record: ", "/nowhere/at/all.jsonl"]),
+    (&["listen", "URL", "t", "--dialect", "supabase"], &["--dialect: ", "supabase", "phoenix"]),
+    (&["send", "URL", "t", "e", "--dialect", "sente"], &["--dialect: ", "sente", "phoenix"]),
+    (&["serve", "--listen", "4000"], &["--listen: ", "ADDR:PORT"]),
+    (&["serve", "--listen", "127.0.0.1:port"], &["--listen: ", "ADDR:PORT"]),
+    (&["serve", "--listen", ""], &["--listen: ", "ADDR:PORT"]),
+    (&["explain", "/nowhere/at/all.jsonl"], &["FILE: ", "/nowhere/at/all.jsonl"]),
+    (&["explain", "Cargo.toml"], &["FILE: ", "Cargo.toml", "line 1"]),
+];
+
+#[test]
+fn bad_input_is_one_line_that_names_the_argument_and_the_fix() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    server.set_nonblocking(true).expect("it can be asked");
+    let url = format!("ws://{}/socket", server.local_addr().expect("bound"));
+    for (arguments, names) in BAD {
+        let arguments: Vec<&str> = arguments.iter().map(|a| if *a == "URL" { url.as_str() } else { a }).collect();
+        let ended = run(&arguments);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{arguments:?}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.starts_with(&format!("error: {}", names[0])), "{arguments:?}: {ended:?}");
+        for name in *names {
+            assert!(ended.stderr.contains(name), "{arguments:?}: {name:?} is not in {ended:?}");
+        }
+    }
+    assert!(server.accept().is_err(), "somebody has connected");
+}
+
+#[test]
+fn every_command_has_help() {
+    for command in [&["--help"][..], &["demo", "--help"], &["serve", "--help"], &["listen", "--help"]] {
+        let ended = run(command);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{command:?}");
+        assert!(ended.stdout.contains("Usage: rejoin"), "{command:?}");
+    }
+    for command in ["send", "explain"] {
+        assert!(run(&[command, "--help"]).stdout.contains("Usage: rejoin"), "{command}");
+    }
+}

@@ -1,0 +1,11 @@
+//! The command line from outside: the real binary, its output, its exit codes.
+
+mod demo;
+mod explain;
+mod input;
+mod loss;
+mod program;
+mod record;
+mod serve;
+mod strange;
+mod talk;

@@ -1,0 +1,131 @@
+//! Running `rejoin`, reading its lines with a deadline, and ending it whatever happens.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Longer than anything here takes.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
+
+/// How a program that ended by itself ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs the program to its end.
+pub(crate) fn run(arguments: &[&str]) -> Ended {
+    Program::start(arguments).ended()
+}
+
+/// A running program; dropping it kills it.
+pub(crate) struct Program {
+    child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Program {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin"));
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let stdout = lines(child.stdout.take().expect("piped"));
+        let stderr = lines(child.stderr.take().expect("piped"));
+        Self { child, stdout, stderr, seen: Vec::new() }
+    }
+
+    /// A server, and the address it listens at.
+    pub(crate) fn serve(address: &str, runtime: &str) -> (Self, String) {
+        let mut server = Self::start(&["serve", "--listen", address, "--runtime", runtime]);
+        let line = server.line();
+        let address = line.strip_prefix("listening on ws://").and_then(|rest| rest.strip_suffix("/socket"));
+        let address = address.unwrap_or_else(|| panic!("not the promised line: {line}")).to_owned();
+        (server, address)
+    }
+
+    /// The next line of its output.
+    pub(crate) fn line(&mut self) -> String {
+        match self.stdout.recv_timeout(DEADLINE) {
+            Ok(line) => {
+                self.seen.push(line.clone());
+                line
+            }
+            Err(RecvTimeoutError::Timeout) => panic!("no line within {DEADLINE:?} after {:#?}", self.seen),
+            Err(RecvTimeoutError::Disconnected) => {
+                let errors: Vec<_> = self.stderr.iter().collect();
+                panic!("the program ended after {:#?} with {errors:#?}", self.seen)
+            }
+        }
+    }
+
+    /// Reads on to the next JSON line of this event.
+    pub(crate) fn event(&mut self, event: &str) -> Value {
+        loop {
+            let line = self.line();
+            let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            if value["event"] == event {
+                return value;
+            }
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(mut self) -> Ended {
+        let status = self.wait();
+        let text = |lines: &Receiver<String>| lines.iter().map(|line| line + "\n").collect::<String>();
+        let (stdout, stderr) = (text(&self.stdout), text(&self.stderr));
+        Ended { code: status.code(), stdout, stderr }
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                return status;
+            }
+            assert!(start.elapsed() < DEADLINE, "still running after {:#?}", self.seen);
+            // The system has no wait with a deadline; this is how often it is asked.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// As `kill -SIGNAL` does.
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Ends it without a chance to say goodbye.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.wait();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines() {
+            let Ok(line) = line else { return };
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
