@@ -75,7 +75,7 @@ impl Session {
         self.start_joins();
     }
 
-    pub(super) fn schedule_rejoin(&mut self, id: ChannelId) -> Option<Timestamp> {
+    fn schedule_rejoin(&mut self, id: ChannelId) -> Option<Timestamp> {
         let channel = self.channels.get_mut(id)?;
         let delay = self.config.rejoin.delay(channel.failures);
         channel.failures = channel.failures.saturating_add(1);
@@ -88,7 +88,7 @@ impl Session {
 
     /// Some servers sleep before a refusal and hold the joins behind it up, so those get their time
     /// again, once each (trap T1).
-    pub(super) fn extend_joins(&mut self) {
+    fn extend_joins(&mut self) {
         if !self.channels.is_join_in_flight() {
             return;
         }

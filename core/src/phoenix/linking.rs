@@ -53,7 +53,7 @@ impl Session {
         self.lose(reason);
     }
 
-    pub(super) fn lose(&mut self, reason: LossReason) {
+    fn lose(&mut self, reason: LossReason) {
         let (step, failures) = self.connection.count_loss();
         let gives_up = failures > 0 && self.config.max_attempts.is_some_and(|max| failures >= max);
         let retry_at = if gives_up {
@@ -73,7 +73,7 @@ impl Session {
 
     /// The table's delay; for refusals that will hardly change, its longest one; at least what the
     /// server asked for, up to five minutes (specification, section 1.5 and trap T95).
-    pub(super) fn retry_delay(&mut self, attempt: u32, reason: &LossReason) -> Duration {
+    fn retry_delay(&mut self, attempt: u32, reason: &LossReason) -> Duration {
         let mut delay = self.config.reconnect.delay(attempt);
         let mut floor = Duration::ZERO;
         if let LossReason::Open(OpenError { status, retry_after, .. }) = reason {

@@ -86,7 +86,7 @@ impl Session {
         }
     }
 
-    pub(super) fn has_room(&self, channel: ChannelId, place: Place, bytes: usize) -> bool {
+    fn has_room(&self, channel: ChannelId, place: Place, bytes: usize) -> bool {
         let limits = &self.config.limits;
         let waiting = self.channels.get(channel).map_or(0, |channel| channel.waiting.len());
         match place {
@@ -96,7 +96,7 @@ impl Session {
     }
 
     /// The push that has to go first: of the same channel if that is what is full.
-    pub(super) fn oldest(&self, channel: ChannelId, place: Place) -> Option<PushId> {
+    fn oldest(&self, channel: ChannelId, place: Place) -> Option<PushId> {
         match place {
             Place::Waiting => {
                 let own = self.channels.get(channel)?;

@@ -20,6 +20,8 @@ const READS_A_POLL: usize = 128;
 const BYTES_A_POLL: usize = 32 * 1024;
 /// Commands carried out before the socket gets a turn.
 const COMMANDS_A_TURN: usize = 64;
+/// Turns before the other tasks of the thread get theirs.
+const TURNS_A_POLL: usize = 32;
 
 /// Between a machine and the handles of an application.
 pub trait Bridge<M: Machine>: Unpin + Send + 'static {
@@ -102,7 +104,7 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let mut budget = Budget { reads: READS_A_POLL, bytes: BYTES_A_POLL };
-        loop {
+        for _ in 0..TURNS_A_POLL {
             let now = this.clock.timestamp(this.runtime.now());
             if this.machine.poll_timeout().is_some_and(|at| at <= now) {
                 this.machine.handle_timeout(now);
@@ -119,15 +121,16 @@ where
                 return Poll::Ready(());
             }
             if budget.is_spent() {
-                this.bridge.publish();
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                break;
             }
             if !moved && this.sleep(cx).is_pending() {
                 this.bridge.publish();
                 return Poll::Pending;
             }
         }
+        this.bridge.publish();
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
