@@ -31,19 +31,15 @@ impl Session {
         let until = self.now.saturating_add(push.timeout.unwrap_or(self.config.push_timeout));
         let place = if joined { Place::Lane } else { Place::Waiting };
         if !self.has_room(channel, place, push.payload.len()) {
-            let oldest = self.oldest(channel, place);
-            match (self.config.limits.overflow, oldest) {
-                (Overflow::DropNewest, _) => {
+            match self.config.limits.overflow {
+                Overflow::RejectNew => return Err(PushError::Full),
+                Overflow::DropOldest => self.make_room(channel, place, push.payload.len())?,
+                Overflow::DropNewest => {
                     let id = self.pushes.insert(channel, push, until, Place::Lane);
                     self.count_live(channel, 1);
                     self.finish_push(id, PushOutcome::Dropped);
                     return Ok(id);
                 }
-                (Overflow::DropOldest, Some(oldest)) => self.finish_push(oldest, PushOutcome::Dropped),
-                _ => return Err(PushError::Full),
-            }
-            if !self.has_room(channel, place, push.payload.len()) {
-                return Err(PushError::Full);
             }
         }
         let id = self.pushes.insert(channel, push, until, place);
@@ -93,6 +89,18 @@ impl Session {
             Place::Waiting => waiting < limits.push_buffer && self.pushes.can_wait(bytes, limits),
             _ => self.has_outbound_capacity(),
         }
+    }
+
+    /// Drops the oldest until the new push fits; nothing, if it never will.
+    fn make_room(&mut self, channel: ChannelId, place: Place, bytes: usize) -> Result<(), PushError> {
+        if place == Place::Waiting && bytes > self.config.limits.send_buffer_bytes {
+            return Err(PushError::Full);
+        }
+        while !self.has_room(channel, place, bytes) {
+            let oldest = self.oldest(channel, place).ok_or(PushError::Full)?;
+            self.finish_push(oldest, PushOutcome::Dropped);
+        }
+        Ok(())
     }
 
     /// The push that has to go first: of the same channel if that is what is full.
