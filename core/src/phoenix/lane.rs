@@ -41,9 +41,20 @@ impl Lane {
         self.queue.push_back(outgoing);
     }
 
-    /// Ahead of everything that waits: heartbeats and the end of a connection do not queue.
+    /// Ahead of everything that waits: heartbeats do not queue.
     pub(super) fn send_first(&mut self, outgoing: Outgoing) {
         self.queue.push_front(outgoing);
+    }
+
+    /// Drops a connection, ahead of everything that waits. One that the transport was never asked
+    /// for is not asked for any more, and one that is dropped needs no close frame.
+    pub(super) fn abort(&mut self, conn: ConnId) {
+        let opening = |o: &Outgoing| matches!(o, Outgoing::Open(request) if request.conn == conn);
+        let unopened = self.queue.iter().any(opening);
+        self.queue.retain(|o| !opening(o) && !matches!(o, Outgoing::Close { conn: closing, .. } if *closing == conn));
+        if !unopened {
+            self.send_first(Outgoing::Abort { conn });
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<Outgoing> {

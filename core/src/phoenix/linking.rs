@@ -30,7 +30,7 @@ impl Session {
         } else if self.connection.current() != Some(conn) {
             // It was given up while it was being opened: nobody else will close it.
             self.stats.stale_connection += 1;
-            self.lane.send_first(Outgoing::Abort { conn });
+            self.lane.abort(conn);
         }
     }
 
@@ -49,7 +49,7 @@ impl Session {
 
     /// We say that a connection is over; the transport may never confirm it (trap T7).
     pub(super) fn abort(&mut self, conn: ConnId, reason: LossReason) {
-        self.lane.send_first(Outgoing::Abort { conn });
+        self.lane.abort(conn);
         self.lose(reason);
     }
 
@@ -94,7 +94,7 @@ impl Session {
         if self.connection.open().is_some() {
             self.lane.send(Outgoing::Close { conn, code: 1000, reason: Text::EMPTY });
         } else {
-            self.lane.send_first(Outgoing::Abort { conn });
+            self.lane.abort(conn);
         }
         true
     }

@@ -194,7 +194,8 @@ impl Session {
         let state = self.channels.get(channel).ok_or(UnknownChannel)?;
         match state.phase {
             Phase::Leaving { .. } => {}
-            Phase::Joining { join_ref } | Phase::Joined { join_ref } => {
+            // After `close` nothing follows the close frame.
+            Phase::Joining { join_ref } | Phase::Joined { join_ref } if self.connection.open().is_some() => {
                 let topic = state.topic.clone();
                 self.drop_waiting(channel);
                 self.lane.send(Outgoing::Leave { topic, join_ref });
@@ -202,7 +203,7 @@ impl Session {
                 self.channels.set_deadline(channel, Some(self.now.saturating_add(self.config.leave_timeout)));
                 self.start_joins();
             }
-            Phase::Idle { .. } | Phase::Queued => self.close_channel(channel, CloseReason::Left),
+            _ => self.close_channel(channel, CloseReason::Left),
         }
         Ok(())
     }
@@ -228,7 +229,7 @@ impl Session {
             }
             (_, conn) => {
                 if let Some(conn) = conn {
-                    self.lane.send_first(Outgoing::Abort { conn });
+                    self.lane.abort(conn);
                 }
                 self.finish();
             }
@@ -314,11 +315,11 @@ impl Machine for Session {
                 Due::Connection(connection::Due::Retry) => self.dial(),
                 Due::Connection(connection::Due::ConnectTimeout(conn)) => self.abort(conn, LossReason::ConnectTimeout),
                 Due::Connection(connection::Due::HangUpTimeout(conn)) => {
-                    self.lane.send_first(Outgoing::Abort { conn });
+                    self.lane.abort(conn);
                     self.connection.rest();
                 }
                 Due::Connection(connection::Due::CloseTimeout(conn)) => {
-                    self.lane.send_first(Outgoing::Abort { conn });
+                    self.lane.abort(conn);
                     self.finish();
                 }
                 Due::Heartbeat(heartbeat::Due::Beat) => self.beat(),
