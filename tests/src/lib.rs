@@ -16,6 +16,7 @@
 
 mod app;
 pub mod fuzz;
+mod host;
 mod network;
 mod op;
 mod oracle;
@@ -29,6 +30,7 @@ mod wirelog;
 mod world;
 
 pub use app::Policy;
+pub use host::Host;
 pub use op::{Op, PushEvent, Scrap, Timed, Topic, Word};
 pub use oracle::Oracle;
 pub use rng::Rng;

@@ -305,6 +305,8 @@ impl Op {
         let topic = Topic(rng.below(Topic::COUNT.into()) as u8);
         match rng.below(100) {
             0..8 => Self::Connect,
+            // Nothing much can happen after a close, so it is rare.
+            8 if rng.chance(100) => Self::Close,
             8..10 => Self::Disconnect,
             10..12 => Self::Reconnect,
             12..14 => Self::Probe,

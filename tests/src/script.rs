@@ -228,6 +228,12 @@ impl Script {
         self.drain();
     }
 
+    /// When the session wants to be woken.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.session.poll_timeout()
+    }
+
     /// The frames sent since the last call.
     pub fn take_sent(&mut self) -> Vec<Sent> {
         std::mem::take(&mut self.sent)

@@ -124,6 +124,7 @@ impl Storm {
                 return;
             }
         }
+        world.run_until(at);
         world.heal();
         // A death is noticed within 40 s, even while joins extend the deadline; then come the longest
         // reconnect delay, an attempt, the longest rejoin delay and a join.

@@ -1,0 +1,336 @@
+//! The server session answers as Phoenix does: refs, orders, refusals and the ends of sockets.
+
+use std::time::Duration;
+
+use rejoin_core::phoenix::{EndReason, ServerConfig, Status};
+use rejoin_core::wire::Serializer;
+use rejoin_core::{ConnId, Frame, Machine, Payload, TransportEvent};
+use rejoin_sim::Host;
+
+const fn secs(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+/// A host with `room:a` joined under join_ref 1.
+fn joined() -> Host {
+    let mut host = Host::new(Serializer::V2);
+    host.client(r#"["1","1","room:a","phx_join",{}]"#);
+    host.take();
+    host
+}
+
+#[test]
+fn a_heartbeat_is_answered_with_its_ref() {
+    let mut host = Host::new(Serializer::V2);
+    host.client(r#"[null,"7","phoenix","heartbeat",{}]"#);
+    assert_eq!(host.take(), [r#"[null,"7","phoenix","phx_reply",{"status":"ok","response":{}}]"#]);
+    host.client(r#"[null,"8","phoenix","unknown",{}]"#);
+    let unmatched = r#"[null,"8","phoenix","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]"#;
+    assert_eq!(host.take(), [unmatched]);
+}
+
+#[test]
+fn a_silent_client_is_closed_with_1002_and_only_its_frames_count() {
+    let mut host = joined();
+    host.advance(secs(59));
+    let id = host.channels["room:a"];
+    host.session.push(host.now, id, "news", Payload::EMPTY).unwrap();
+    host.drain();
+    host.advance(secs(1));
+    assert_eq!(host.ends, [Some(1002)]);
+    host.transport(TransportEvent::Closed { conn: Host::CONN, code: Some(1002), reason: "".into() });
+    assert_eq!(host.ended, Some(EndReason::Idle));
+    assert_eq!(host.left, [id]);
+    assert!(host.session.is_finished());
+    assert_eq!(host.session.poll_timeout(), None);
+}
+
+#[test]
+fn heartbeats_keep_a_client_alive() {
+    let mut host = joined();
+    for _ in 0..20 {
+        host.advance(secs(59));
+        host.client(r#"[null,"7","phoenix","heartbeat",{}]"#);
+    }
+    assert!(host.ends.is_empty());
+}
+
+#[test]
+fn a_close_that_nobody_answers_becomes_a_drop() {
+    let mut host = joined();
+    host.session.close(host.now, 1012, "restart");
+    host.drain();
+    assert_eq!(host.ends, [Some(1012)]);
+    host.client(r#"["1","2","room:a","ping",{}]"#);
+    assert_eq!(host.take(), Vec::<String>::new(), "nothing follows a close");
+    host.advance(secs(2));
+    assert_eq!(host.ends, [Some(1012), None]);
+    assert_eq!(host.ended, Some(EndReason::Requested));
+}
+
+#[test]
+fn a_second_join_is_answered_before_the_first_one_is_closed() {
+    for (new, old) in [("2", "1"), ("9", "1")] {
+        let mut host = joined();
+        let first = host.channels["room:a"];
+        host.client(&format!(r#"["{new}","{new}","room:a","phx_join",{{}}]"#));
+        let expected = [
+            format!(r#"["{new}","{new}","room:a","phx_reply",{{"status":"ok","response":{{}}}}]"#),
+            format!(r#"["{old}","{old}","room:a","phx_close",{{}}]"#),
+        ];
+        assert_eq!(host.take(), expected);
+        assert_eq!(host.left, [first]);
+        assert_ne!(host.channels["room:a"], first);
+    }
+}
+
+#[test]
+fn a_leave_is_answered_before_the_channel_is_closed() {
+    let mut host = joined();
+    host.client(r#"["1","2","room:a","phx_leave",{}]"#);
+    let expected =
+        [r#"["1","2","room:a","phx_reply",{"status":"ok","response":{}}]"#, r#"["1","1","room:a","phx_close",{}]"#];
+    assert_eq!(host.take(), expected);
+    assert!(host.channels.is_empty());
+}
+
+#[test]
+fn a_leave_of_an_unjoined_topic_is_ok() {
+    let mut host = Host::new(Serializer::V2);
+    host.client(r#"["9","7","room:nope","phx_leave",{}]"#);
+    assert_eq!(host.take(), [r#"["9","7","room:nope","phx_reply",{"status":"ok","response":{}}]"#]);
+}
+
+#[test]
+fn messages_of_an_earlier_lifetime_are_ignored() {
+    let mut host = joined();
+    host.client(r#"["2","2","room:a","phx_join",{}]"#);
+    host.take();
+    host.client(r#"["1","3","room:a","ping",{"stale":true}]"#);
+    host.client(r#"["1","4","room:a","phx_leave",{}]"#);
+    assert_eq!(host.take(), Vec::<String>::new());
+    assert_eq!(host.session.stats().stale_messages, 2);
+    host.client(r#"[null,"5","room:a","ping",{"n":1}]"#);
+    assert_eq!(host.take(), [r#"["2","5","room:a","phx_reply",{"status":"ok","response":{"n":1}}]"#]);
+}
+
+#[test]
+fn a_push_to_an_unjoined_topic_is_unmatched() {
+    let mut host = Host::new(Serializer::V2);
+    host.client(r#"["9","6","room:nope","ping",{}]"#);
+    let unmatched = r#"[null,"6","room:nope","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]"#;
+    assert_eq!(host.take(), [unmatched]);
+    assert_eq!(host.session.stats().unmatched_topic, 1);
+}
+
+#[test]
+fn refs_go_back_as_they_came() {
+    let mut host = Host::new(Serializer::V2);
+    host.client(r#"[1,1,"room:a","phx_join",{}]"#);
+    host.client(r#"[1,2,"room:a","ping",{}]"#);
+    host.client(r#"[1,null,"room:a","ping",{}]"#);
+    host.client(r#"["1","x y","room:a","ping",{}]"#);
+    host.client(r#"[null,3,"phoenix","heartbeat",{}]"#);
+    let ok = r#"{"status":"ok","response":{}}"#;
+    let expected = [
+        format!(r#"[1,1,"room:a","phx_reply",{ok}]"#),
+        format!(r#"[1,2,"room:a","phx_reply",{ok}]"#),
+        format!(r#"[1,null,"room:a","phx_reply",{ok}]"#),
+        format!(r#"[1,"x y","room:a","phx_reply",{ok}]"#),
+        format!(r#"[null,3,"phoenix","phx_reply",{ok}]"#),
+    ];
+    assert_eq!(host.take(), expected);
+}
+
+#[test]
+fn the_hundred_and_first_channel_is_refused() {
+    let mut host = Host::new(Serializer::V2);
+    for n in 0..100 {
+        host.client(&format!(r#"["{n}","{n}","room:{n}","phx_join",{{}}]"#));
+    }
+    assert!(host.take().iter().all(|frame| frame.contains(r#""ok""#)));
+    host.client(r#"["100","100","room:100","phx_join",{}]"#);
+    let refused =
+        r#"["100","100","room:100","phx_reply",{"status":"error","response":{"reason":"too many channels joined"}}]"#;
+    assert_eq!(host.take(), [refused]);
+    host.client(r#"["101","101","room:7","phx_join",{}]"#);
+    assert!(host.take()[0].contains(r#""ok""#), "a joined topic may be joined anew");
+    host.client(r#"["8","102","room:8","phx_leave",{}]"#);
+    host.take();
+    host.client(r#"["103","103","room:100","phx_join",{}]"#);
+    assert!(host.take()[0].contains(r#""ok""#), "a free place may be taken");
+}
+
+#[test]
+fn joins_that_nobody_answered_count_as_channels() {
+    let mut host = Host::new(Serializer::V2);
+    host.answers = false;
+    for n in 0..101 {
+        host.client(&format!(r#"["{n}","{n}","room:{n}","phx_join",{{}}]"#));
+    }
+    assert_eq!(host.joins.len(), 100);
+    assert!(host.take()[0].contains("too many channels joined"));
+}
+
+#[test]
+fn a_malformed_frame_closes_the_socket_with_1011() {
+    let binary = |bytes: &'static [u8]| Frame::Binary(bytes.into());
+    for frame in [
+        Frame::Text("{not json".into()),
+        Frame::Text(r#"["1","1","room:a","phx_join"]"#.into()),
+        Frame::Text(r#"{"topic":"room:a","event":"phx_join","payload":{},"ref":"1"}"#.into()),
+        Frame::Text(r#"["1","1","room:b","phx_join",42]"#.into()),
+        Frame::Text(r#"["1","1","room:a","ping",{"a":}]"#.into()),
+        Frame::Text("".into()),
+        binary(&[0, 5]),
+        binary(&[]),
+        binary(&[3, 0, 0, 0, 0, 0, 0]),
+        binary(b"\x00\x01\x01\x01\x0111\xffe"),
+    ] {
+        let mut host = joined();
+        host.client_frame(frame.clone());
+        assert_eq!((host.malformed, &host.ends[..]), (1, &[Some(1011)][..]), "{:?}", frame.as_bytes());
+        host.client(r#"["1","2","room:a","ping",{}]"#);
+        assert_eq!(host.take(), Vec::<String>::new());
+        host.transport(TransportEvent::Closed { conn: Host::CONN, code: Some(1011), reason: "".into() });
+        assert_eq!(host.ended, Some(EndReason::Malformed));
+    }
+}
+
+#[test]
+fn an_oversized_frame_is_malformed() {
+    let mut config = ServerConfig::new(Serializer::V2);
+    config.frame_bytes = 64;
+    let mut host = Host::with(config);
+    host.client(&format!(r#"["1","1","room:a","phx_join",{{"a":"{}"}}]"#, "x".repeat(64)));
+    assert_eq!((host.malformed, host.ends), (1, vec![Some(1011)]));
+}
+
+#[test]
+fn a_client_that_reads_too_slowly_is_cut_off() {
+    let mut config = ServerConfig::new(Serializer::V2);
+    config.outbox_bytes = 1_000;
+    let mut host = Host::with(config);
+    host.client(r#"["1","1","room:a","phx_join",{}]"#);
+    host.take();
+    host.plugged = true;
+    let id = host.channels["room:a"];
+    let mut accepted = 0;
+    while host.session.push(host.now, id, "news", Payload::EMPTY).is_ok() {
+        accepted += 1;
+        assert!(accepted < 1_000, "the queue has no bound");
+    }
+    host.plugged = false;
+    host.drain();
+    assert_eq!((host.take().len(), host.ends.clone(), host.ended), (0, vec![None], Some(EndReason::TooSlow)));
+}
+
+#[test]
+fn an_unanswered_join_gives_way_to_the_next_one() {
+    let mut host = joined();
+    host.answers = false;
+    host.client(r#"["2","2","room:a","phx_join",{}]"#);
+    host.client(r#"["3","3","room:a","phx_join",{}]"#);
+    let (second, third) = (host.joins.remove(0), host.joins.remove(0));
+    host.accept(second.0, second.1);
+    assert_eq!(host.take(), Vec::<String>::new(), "its client has given it up");
+    host.accept(third.0, third.1);
+    let expected =
+        [r#"["3","3","room:a","phx_reply",{"status":"ok","response":{}}]"#, r#"["1","1","room:a","phx_close",{}]"#];
+    assert_eq!(host.take(), expected);
+}
+
+#[test]
+fn a_client_that_leaves_before_its_join_is_answered_is_let_go() {
+    let mut host = Host::new(Serializer::V2);
+    host.answers = false;
+    host.client(r#"["1","1","room:a","phx_join",{}]"#);
+    host.client(r#"["1","2","room:a","phx_leave",{}]"#);
+    assert_eq!(host.take(), [r#"["1","2","room:a","phx_reply",{"status":"ok","response":{}}]"#]);
+    let (topic, join) = host.joins.remove(0);
+    host.accept(topic, join);
+    assert!(host.channels.is_empty());
+    assert_eq!(host.take(), Vec::<String>::new());
+}
+
+#[test]
+fn a_crash_is_phx_error_and_an_end_is_phx_close_each_with_the_join_ref() {
+    for (event, expected) in [
+        ("crash", r#"["1","1","room:a","phx_error",{"reason":"channel_crash"}]"#),
+        ("stop", r#"["1","1","room:a","phx_close",{}]"#),
+    ] {
+        let mut host = joined();
+        host.client(&format!(r#"["1","2","room:a","{event}",{{}}]"#));
+        assert_eq!(host.take(), [expected]);
+        host.client(r#"["1","3","room:a","ping",{}]"#);
+        assert!(host.take()[0].contains("unmatched topic"));
+    }
+}
+
+#[test]
+fn under_vsn_1_no_join_ref_is_sent_and_none_is_needed() {
+    let mut host = Host::new(Serializer::V1);
+    host.client(r#"{"topic":"room:a","event":"phx_join","payload":{},"ref":"1"}"#);
+    host.client(r#"{"topic":"room:a","event":"ping","payload":{"a":1},"ref":"2"}"#);
+    host.client(r#"{"topic":"room:a","event":"shout","payload":{},"ref":"3"}"#);
+    host.client(r#"{"topic":"room:a","event":"crash","payload":{},"ref":"4"}"#);
+    let expected = [
+        r#"{"ref":"1","topic":"room:a","event":"phx_reply","payload":{"status":"ok","response":{}}}"#,
+        r#"{"ref":"2","topic":"room:a","event":"phx_reply","payload":{"status":"ok","response":{"a":1}}}"#,
+        r#"{"ref":null,"topic":"room:a","event":"shout","payload":{}}"#,
+        r#"{"ref":"3","topic":"room:a","event":"phx_reply","payload":{"status":"ok","response":{}}}"#,
+        r#"{"ref":null,"topic":"room:a","event":"phx_error","payload":{"reason":"channel_crash"}}"#,
+    ];
+    assert_eq!(host.take(), expected);
+}
+
+#[test]
+fn under_vsn_1_bytes_are_refused_both_ways() {
+    let mut host = Host::new(Serializer::V1);
+    host.client(r#"{"topic":"room:a","event":"phx_join","payload":{},"ref":"1"}"#);
+    host.take();
+    let id = host.channels["room:a"];
+    assert!(host.session.push(host.now, id, "news", Payload::binary(vec![1].into())).is_err());
+    host.client_frame(Frame::Binary(vec![0, 0, 0, 0, 0].into()));
+    assert_eq!(host.ends, [Some(1011)]);
+}
+
+#[test]
+fn binary_pushes_and_replies_keep_their_bytes() {
+    let mut host = joined();
+    host.client_frame(Frame::Binary(b"\x00\x01\x01\x06\x0412room:apingdata".to_vec().into()));
+    assert_eq!(host.sent, [Frame::Binary(b"\x01\x01\x01\x06\x0212room:aokdata".to_vec().into())]);
+}
+
+#[test]
+fn words_about_other_connections_change_nothing() {
+    let mut host = joined();
+    let other = ConnId::new(99);
+    host.transport(TransportEvent::Closed { conn: other, code: None, reason: "".into() });
+    host.transport(TransportEvent::Received { conn: other, frame: Frame::Text("nonsense".into()) });
+    assert_eq!((host.ended.is_none(), host.malformed), (true, 0));
+    assert_eq!(host.session.stats().stale_connection, 2);
+}
+
+#[test]
+fn the_end_of_a_socket_ends_its_channels_once() {
+    let mut host = joined();
+    host.client(r#"["2","2","room:b","phx_join",{}]"#);
+    host.transport(TransportEvent::Closed { conn: Host::CONN, code: None, reason: "reset".into() });
+    host.transport(TransportEvent::Closed { conn: Host::CONN, code: None, reason: "reset".into() });
+    assert_eq!((host.left.len(), host.channels.len()), (2, 0));
+    assert!(matches!(host.ended, Some(EndReason::Closed { code: None, .. })));
+    assert!(host.session.is_finished());
+}
+
+#[test]
+fn a_reply_to_a_channel_that_is_over_is_an_error_of_the_host() {
+    let mut host = joined();
+    host.answers = false;
+    host.client(r#"["1","2","room:a","ping",{}]"#);
+    host.client(r#"["1","3","room:a","phx_leave",{}]"#);
+    host.take();
+    let (_, payload, reply) = host.pushes.remove(0);
+    assert!(host.session.reply(host.now, reply, Status::Ok, payload).is_err());
+    assert_eq!(host.take(), Vec::<String>::new());
+}
