@@ -291,8 +291,10 @@ pub enum JoinError {
     InvalidTopic,
     /// The session has this topic already.
     AlreadyJoined(ChannelId),
-    /// The join payload is binary.
-    BinaryPayload,
+    /// The join payload is not a JSON object; servers refuse to read anything else.
+    PayloadNotObject,
+    /// There is no such channel; it may have been closed.
+    UnknownChannel,
     /// The session has `Limits::channels` channels.
     Full,
     /// The session is closed.
@@ -304,7 +306,8 @@ impl fmt::Display for JoinError {
         f.write_str(match self {
             Self::InvalidTopic => "a topic must not be empty or `phoenix`",
             Self::AlreadyJoined(_) => "the session has a channel of this topic already",
-            Self::BinaryPayload => "a join payload must be JSON",
+            Self::PayloadNotObject => "a join payload must be a JSON object",
+            Self::UnknownChannel => "there is no such channel; it may have been closed",
             Self::Full => "the session has as many channels as its limits allow",
             Self::SessionClosed => "the session is closed",
         })

@@ -120,7 +120,8 @@ impl Session {
     /// A topic that is still being left may be joined again at once; the new id is another channel.
     ///
     /// # Errors
-    /// If the topic is empty, `phoenix` or taken, the payload is binary, the session is full or closed.
+    /// If the topic is empty, `phoenix` or taken, the payload is no JSON object, the session is full
+    /// or closed.
     pub fn join(
         &mut self,
         now: Timestamp,
@@ -135,8 +136,8 @@ impl Session {
         if topic.as_str().is_empty() || topic == wire::PHOENIX {
             return Err(JoinError::InvalidTopic);
         }
-        if options.payload.is_binary() {
-            return Err(JoinError::BinaryPayload);
+        if !is_object(&options.payload) {
+            return Err(JoinError::PayloadNotObject);
         }
         match self.channels.find(topic.as_bytes()) {
             Some((id, channel)) if channel.state() != ChannelState::Leaving => {
@@ -156,9 +157,12 @@ impl Session {
     /// Changes the payload of the joins and rejoins to come.
     ///
     /// # Errors
-    /// If there is no such channel.
-    pub fn set_join_payload(&mut self, channel: ChannelId, payload: Payload) -> Result<(), UnknownChannel> {
-        self.channels.get_mut(channel).ok_or(UnknownChannel)?.payload = payload;
+    /// If there is no such channel or the payload is no JSON object.
+    pub fn set_join_payload(&mut self, channel: ChannelId, payload: Payload) -> Result<(), JoinError> {
+        if !is_object(&payload) {
+            return Err(JoinError::PayloadNotObject);
+        }
+        self.channels.get_mut(channel).ok_or(JoinError::UnknownChannel)?.payload = payload;
         Ok(())
     }
 
@@ -432,4 +436,9 @@ impl Session {
         self.refs += 1;
         self.refs
     }
+}
+
+/// By its first character: whether it is JSON at all was checked when it was made.
+fn is_object(payload: &Payload) -> bool {
+    payload.as_json().is_some_and(|json| json.trim_start().starts_with('{'))
 }
