@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_channel::{Receiver, Sender};
 use futures_channel::oneshot;
-use rejoin_core::Text;
 use rejoin_core::phoenix::{
     ChannelId, ChannelState, Config, ConnectionState, JoinError, JoinOptions, Push, Session, Stats,
 };
+use rejoin_core::{Payload, Text};
 
 use crate::client_bridge::{Abandoned, ClientBridge, Command, Destination};
 use crate::clock::Clock;
@@ -258,10 +258,12 @@ impl Channel {
     /// Changes the payload of the rejoins to come.
     ///
     /// # Errors
-    /// If the client is closed.
-    pub async fn set_join_payload(&self, payload: rejoin_core::Payload) -> Result<(), ClosedError> {
-        let command = Command::SetJoinPayload { channel: self.lifetime.id, payload };
-        self.lifetime.shared.commands.send(command).await.map_err(|_| ClosedError)
+    /// If the payload is no JSON object, the channel is gone or the client is closed.
+    pub async fn set_join_payload(&self, payload: Payload) -> Result<(), SubscribeError> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::SetJoinPayload { channel: self.lifetime.id, payload, answer };
+        self.lifetime.shared.commands.send(command).await.map_err(|_| SubscribeError::Closed)?;
+        answered.await.map_err(|_| SubscribeError::Closed)?.map_err(SubscribeError::Refused)
     }
 
     /// Where the channel stands; `None` once it is gone.

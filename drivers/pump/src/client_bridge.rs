@@ -11,7 +11,7 @@ use futures_channel::oneshot;
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
 use rejoin_core::phoenix::{
-    ChannelId, ChannelState, ConnectionState, Event, JoinOptions, Push, PushId, Session, Stats,
+    ChannelId, ChannelState, ConnectionState, Event, JoinError, JoinOptions, Push, PushId, Session, Stats,
 };
 use rejoin_core::{Payload, Text, Timestamp};
 
@@ -41,6 +41,7 @@ pub(crate) enum Command {
     SetJoinPayload {
         channel: ChannelId,
         payload: Payload,
+        answer: oneshot::Sender<Result<(), JoinError>>,
     },
     ChannelState {
         channel: ChannelId,
@@ -139,8 +140,10 @@ impl ClientBridge {
                 Ok(id) => drop(self.tickets.insert(id, ticket)),
                 Err(error) => ticket.done(Err(PushFailed::Refused(error))),
             },
+            Command::SetJoinPayload { channel, payload, answer } => {
+                drop(answer.send(session.set_join_payload(channel, payload)));
+            }
             // A channel that is gone has said so on its stream.
-            Command::SetJoinPayload { channel, payload } => drop(session.set_join_payload(channel, payload)),
             Command::Leave { channel } => drop(session.leave(now, channel)),
             Command::ChannelState { channel, answer } => drop(answer.send(session.channel_state(channel))),
             Command::Connect => session.connect(now),
