@@ -111,6 +111,8 @@ impl World {
     }
 
     fn step(&mut self) {
+        // The transport or the reader may be back.
+        self.settle_client();
         while let Some((conn, delivery)) = self.network.pop_due(self.now) {
             self.deliver(conn, delivery);
         }

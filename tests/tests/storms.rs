@@ -1,4 +1,6 @@
 //! Storms: any operations in any weather, many seeds, every promise checked all the time.
+//!
+//! `SIM_SEED=<n>` plays one seed, `SIM_SEEDS=<n>` so many of them.
 
 use rejoin_sim::{Climate, Storm, write_trace};
 
@@ -26,8 +28,9 @@ fn weather(climate: Climate) {
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    match std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    match number("SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..SEEDS,
+        None => 0..number("SIM_SEEDS").unwrap_or(SEEDS),
     }
 }
