@@ -65,6 +65,11 @@ impl Pushes {
         wants_reply && self.wanting_reply >= limits.pending_replies
     }
 
+    /// How many wait for their channel.
+    pub(super) const fn waiting(&self) -> usize {
+        self.waiting
+    }
+
     /// Whether a push of this size may wait besides those that do.
     pub(super) fn can_wait(&self, bytes: usize, limits: &Limits) -> bool {
         self.waiting < limits.send_buffer && self.waiting_bytes.saturating_add(bytes) <= limits.send_buffer_bytes

@@ -85,10 +85,14 @@ impl Session {
     fn has_room(&self, channel: ChannelId, place: Place, bytes: usize) -> bool {
         let limits = &self.config.limits;
         let waiting = self.channels.get(channel).map_or(0, |channel| channel.waiting.len());
-        match place {
-            Place::Waiting => waiting < limits.push_buffer && self.pushes.can_wait(bytes, limits),
-            _ => self.has_outbound_capacity(),
-        }
+        // Losses and joins move pushes from one queue to the other without asking, so that only the
+        // sum bounds both.
+        let unsent = self.pushes.waiting() + self.lane.pushes();
+        unsent < limits.send_buffer.saturating_add(limits.outbound_frames)
+            && match place {
+                Place::Waiting => waiting < limits.push_buffer && self.pushes.can_wait(bytes, limits),
+                _ => self.has_outbound_capacity(),
+            }
     }
 
     /// Drops the oldest until the new push fits; nothing, if it never will.
