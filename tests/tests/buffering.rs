@@ -401,3 +401,26 @@ fn messages_that_nobody_reads_are_dropped_and_counted_and_the_rest_goes_on() {
     assert_eq!(missed, Some(996), "{events:?}");
     assert_eq!(s.session.stats().lagged, 996);
 }
+
+#[test]
+fn losses_and_joins_behind_a_stuck_transport_let_no_queue_grow() {
+    let mut config = config();
+    (config.limits.send_buffer, config.limits.outbound_frames) = (4, 4);
+    let (mut s, room) = Script::in_room(config);
+    let other = s.join("other");
+    for _ in 0..10 {
+        s.plugged = true;
+        while s.with(|session, now| session.push(now, room, Push::new("a", Payload::EMPTY))).is_ok() {}
+        while s.with(|session, now| session.push(now, other, Push::new("b", Payload::EMPTY))).is_ok() {}
+        assert!(s.session.open_pushes() <= 8, "{}", s.session.open_pushes());
+        s.closed(None);
+        s.advance(Duration::from_millis(1));
+        s.plugged = false;
+        s.drain();
+        s.connect();
+        s.opened();
+        // The transport is stuck again before the answer comes.
+        s.plugged = true;
+        s.accept("room");
+    }
+}
