@@ -7,26 +7,12 @@ use core::time::Duration;
 
 use hashbrown::HashTable;
 
-use super::event::PushId;
+use super::ids::{ChannelId, PushId};
 use crate::deadlines::Deadlines;
 use crate::payload::Payload;
-use crate::slab::{Key, Slab};
+use crate::slab::Slab;
 use crate::text::Text;
 use crate::time::Timestamp;
-
-/// Names a channel of one session, from `join` to `ChannelClosed`. Never used again, not even for
-/// the same topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChannelId(Key);
-
-impl ChannelId {
-    /// A small number that no other *living* channel of the session has: an index for the host's
-    /// own table.
-    #[must_use]
-    pub const fn slot(self) -> usize {
-        self.0.slot as usize
-    }
-}
 
 /// Where a channel stands. One that is gone has no state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

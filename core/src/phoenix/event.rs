@@ -4,7 +4,7 @@ use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
 
-use super::channel::ChannelId;
+use super::ids::{ChannelId, PushId};
 use crate::machine::{ConnId, OpenError};
 use crate::payload::Payload;
 use crate::text::Text;
@@ -105,10 +105,6 @@ pub enum Event {
     /// The session is closed. Always the last event.
     Closed,
 }
-
-/// Names a push. Numbers are never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PushId(pub(super) u64);
 
 /// How a push ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,9 @@
 //! vsn 1.0.0 servers send no join_ref, but put it into the `ref` of `phx_close` and `phx_error`
 //! (specification, section 4.7). Replies are told by topic and ref alone.
 
-use super::channel::{ChannelId, Phase};
+use super::channel::Phase;
 use super::event::{CloseReason, Event, JoinFailure, PushOutcome, TroubleCause, reason_of};
+use super::ids::ChannelId;
 use super::session::Session;
 use crate::machine::Frame;
 use crate::text::Text;

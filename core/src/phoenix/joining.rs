@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::channel::{ChannelId, Phase};
+use super::channel::Phase;
 use super::event::{CloseReason, Event, JoinFailure, PushOutcome, TroubleCause};
+use super::ids::ChannelId;
 use super::lane::Outgoing;
 use super::pushes::Place;
 use super::session::Session;

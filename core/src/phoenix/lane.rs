@@ -5,8 +5,7 @@
 
 use alloc::collections::VecDeque;
 
-use super::channel::ChannelId;
-use super::event::PushId;
+use super::ids::{ChannelId, PushId};
 use crate::machine::{ConnId, ConnectRequest};
 use crate::text::Text;
 

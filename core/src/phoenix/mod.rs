@@ -6,6 +6,7 @@ mod connection;
 mod endpoint;
 mod event;
 mod heartbeat;
+mod ids;
 mod inbound;
 mod joining;
 mod lane;
@@ -17,15 +18,15 @@ mod server_config;
 mod session;
 mod upgrade;
 
-pub use channel::{ChannelId, ChannelState};
+pub use channel::ChannelState;
 pub use config::{Config, JoinOptions, Limits, Overflow, Push};
 pub use connection::ConnectionState;
 pub use endpoint::{Endpoint, EndpointError};
 pub use event::{
-    CloseReason, Event, JoinError, JoinFailure, LossReason, PushError, PushId, PushOutcome, Stats, TroubleCause,
-    UnknownChannel,
+    CloseReason, Event, JoinError, JoinFailure, LossReason, PushError, PushOutcome, Stats, TroubleCause, UnknownChannel,
 };
-pub use server::{JoinId, ReplyTo, ServerChannelId, ServerSession};
+pub use ids::{ChannelId, JoinId, PushId, ReplyTo, ServerChannelId};
+pub use server::ServerSession;
 pub use server_config::{EndReason, ServerConfig, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status};
 pub use session::Session;
 pub use upgrade::{UnsupportedVsn, serializer_of};

@@ -2,9 +2,8 @@
 
 use alloc::collections::BTreeMap;
 
-use super::channel::ChannelId;
 use super::config::{Limits, Push};
-use super::event::PushId;
+use super::ids::{ChannelId, PushId};
 use crate::deadlines::Deadlines;
 use crate::payload::Payload;
 use crate::text::Text;

@@ -2,10 +2,11 @@
 
 use alloc::vec::Vec;
 
-use super::channel::{ChannelId, ChannelState, Phase};
+use super::channel::{ChannelState, Phase};
 use super::config::{Config, Overflow, Push};
 use super::connection::ConnectionState;
-use super::event::{Event, PushError, PushId, PushOutcome};
+use super::event::{Event, PushError, PushOutcome};
+use super::ids::{ChannelId, PushId};
 use super::lane::Outgoing;
 use super::pushes::{Entry, Place};
 use super::session::Session;

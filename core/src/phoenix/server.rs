@@ -7,6 +7,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use core::convert::Infallible;
 
+use super::ids::{JoinId, ReplyTo, ServerChannelId};
 use super::server_config::{EndReason, ServerConfig, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status};
 use crate::machine::{ConnId, Frame, Machine, TransportAction, TransportEvent};
 use crate::payload::Payload;
@@ -30,22 +31,6 @@ pub struct ServerSession {
     lane_bytes: usize,
     events: VecDeque<ServerEvent>,
     stats: ServerStats,
-}
-
-/// Names a joined channel of one socket. Never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerChannelId(Key);
-
-/// A join to be answered once: it cannot be cloned, and answering consumes it.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a client whose join nobody answers waits until it times out"]
-pub struct JoinId(u64);
-
-/// A push to be replied to at most once: it cannot be cloned, and replying consumes it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ReplyTo {
-    channel: ServerChannelId,
-    reference: Option<Ref>,
 }
 
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use super::server::{JoinId, ReplyTo, ServerChannelId};
+use super::ids::{JoinId, ReplyTo, ServerChannelId};
 use crate::payload::Payload;
 use crate::text::Text;
 use crate::wire::{DecodeError, EncodeError, Serializer};

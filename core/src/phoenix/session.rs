@@ -3,11 +3,12 @@
 use alloc::collections::VecDeque;
 use core::convert::Infallible;
 
-use super::channel::{ChannelId, ChannelState, Channels, Phase};
+use super::channel::{ChannelState, Channels, Phase};
 use super::config::{Config, JoinOptions, Push};
 use super::connection::{self, Connection, ConnectionState};
-use super::event::{CloseReason, Event, JoinError, LossReason, PushError, PushId, PushOutcome, Stats, UnknownChannel};
+use super::event::{CloseReason, Event, JoinError, LossReason, PushError, PushOutcome, Stats, UnknownChannel};
 use super::heartbeat::{self, Heartbeat};
+use super::ids::{ChannelId, PushId};
 use super::lane::{Lane, Outgoing};
 use super::pushes::{Place, Pushes};
 use crate::backoff::JitterRng;

@@ -15,6 +15,7 @@ use rejoin_core::{Payload, Text};
 
 use crate::client_bridge::{Abandoned, ClientBridge, Command, Destination};
 use crate::clock::Clock;
+use crate::errors::{ClosedError, SubscribeError};
 use crate::pump::Pump;
 use crate::queue::queue;
 use crate::runtime::Runtime;
@@ -298,37 +299,3 @@ impl Drop for Lifetime {
         self.shared.abandoned.add(self.id);
     }
 }
-
-/// The client is closed: its pump has resolved or was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ClosedError;
-
-impl fmt::Display for ClosedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the client is closed")
-    }
-}
-
-impl std::error::Error for ClosedError {}
-
-/// Why a channel could not be joined.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SubscribeError {
-    /// The session did not accept it.
-    Refused(JoinError),
-    /// The client or the inbox is closed.
-    Closed,
-}
-
-impl fmt::Display for SubscribeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(error) => error.fmt(f),
-            Self::Closed => f.write_str("the client or the inbox is closed"),
-        }
-    }
-}
-
-impl std::error::Error for SubscribeError {}

@@ -15,7 +15,7 @@ use rejoin_core::phoenix::{
 };
 use rejoin_core::{Payload, Text, Timestamp};
 
-use crate::client::SubscribeError;
+use crate::errors::SubscribeError;
 use crate::pump::Bridge;
 use crate::queue::Sink;
 use crate::stream::{ChannelEvent, ConnectionEvent, InboxEvent};

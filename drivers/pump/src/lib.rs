@@ -15,6 +15,7 @@ mod accept;
 mod client;
 mod client_bridge;
 mod clock;
+mod errors;
 mod link;
 pub mod memory;
 mod peer;
@@ -30,8 +31,9 @@ pub mod tls;
 mod websocket;
 
 pub use accept::{AcceptError, AcceptOptions, Accepted, accept};
-pub use client::{Channel, Client, ClosedError, ConnectOptions, SubscribeError, connect_with};
+pub use client::{Channel, Client, ConnectOptions, connect_with};
 pub use clock::Clock;
+pub use errors::{ClosedError, SubscribeError};
 pub use peer::{Peer, PeerEvents, TrySendError, serve};
 pub use pump::{Bridge, Pump};
 pub use read_ahead::ReadAhead;

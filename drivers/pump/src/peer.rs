@@ -15,8 +15,8 @@ use rejoin_core::phoenix::{
 };
 use rejoin_core::{ConnId, Frame, Payload, Text, Timestamp};
 
-use crate::client::ClosedError;
 use crate::clock::Clock;
+use crate::errors::ClosedError;
 use crate::pump::{Bridge, Pump};
 use crate::queue::{Lossy, Sink, Source, queue};
 use crate::read_ahead::ReadAhead;
