@@ -8,9 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_channel::{Receiver, Sender};
 use futures_channel::oneshot;
-use rejoin_core::phoenix::{
-    ChannelId, ChannelState, Config, ConnectionState, JoinError, JoinOptions, Push, Session, Stats,
-};
+use rejoin_core::phoenix::{ChannelId, ChannelState, Config, ConnectionState, JoinOptions, Push, Session, Stats};
 use rejoin_core::{Payload, Text};
 
 use crate::client_bridge::{Abandoned, ClientBridge, Command, Destination};
