@@ -43,11 +43,11 @@ impl Job for Demo {
 
 async fn tell<H: Host>(narrator: Narrator<H>, tokio: TokioHost) -> Result<(), Failure> {
     let (host, n) = (narrator.host.clone(), narrator);
-    let server = Arc::new(Server::default());
+    let server = Arc::new(Server::new());
     // Two doors into one house, so that the server can choose who comes back first.
     let (anns, bobs) = (Door::build(&host).await?, Door::build(&host).await?);
     let (anns_door, _bobs_door) = (anns.open(&host, &server), bobs.open(&host, &server));
-    n.tell(&format!("a server is listening on ws://{} and ws://{}", anns.address, bobs.address));
+    n.tell(&format!("a server is up: ws://{} for ann, ws://{} for bob", anns.address, bobs.address));
 
     let mut ann = n.promise("ann joins", Person::join(&host, "ann", anns.address)).await?;
     n.tell("ann, on smol, has joined room:lobby");

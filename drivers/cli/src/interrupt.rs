@@ -15,13 +15,14 @@ pub(crate) struct Interrupts(Receiver<()>);
 
 impl Interrupts {
     /// Takes the signals over. After one the program ends in peace, or with `code` after
-    /// [`LAST_RESORT`]; a second one ends it at once.
+    /// [`LAST_RESORT`]. Further ones change nothing: a terminal and whoever started the program may
+    /// both pass the same one on.
     pub(crate) fn install(code: i32) -> Result<Self, Failure> {
         let (sender, receiver) = async_channel::bounded(1);
         let mut told = false;
         let handler = move || {
             if std::mem::replace(&mut told, true) {
-                std::process::exit(130);
+                return;
             }
             exit_within(LAST_RESORT, code);
             // There is room: this is the first.

@@ -18,7 +18,7 @@ use crate::input;
 use crate::interrupt::Interrupts;
 use crate::output::{json_error, printable, say, shown};
 
-/// How long the farewell may take, each of its two parts.
+/// How long the server may take to answer our close frame.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Pushes without an outcome at one time. Fewer than a session buffers while it is disconnected, so
 /// that none is refused for want of room.
@@ -47,7 +47,8 @@ impl Plan {
         let payload = input::payload_or_stdin("PAYLOAD", args.payload.as_deref())?;
 
         (config.connect_timeout, config.join_timeout, config.push_timeout) = (timeout, timeout, timeout);
-        (config.leave_timeout, config.close_timeout) = (FAREWELL, FAREWELL);
+        // Longer than it is waited for: a leave that ends then was answered.
+        (config.leave_timeout, config.close_timeout) = (timeout.saturating_mul(2), FAREWELL);
         let push = Push::new(event, payload);
         let push = if args.reply { push } else { push.without_reply() };
         Ok(Self { config, topic, push, count, every, timeout })
@@ -73,8 +74,9 @@ impl Job for Sending {
             let pushed = push_all(&host, &channel, &push, count, every, &mut tally).await;
             // Whether anybody reads it changes nothing.
             let _ = say(&tally.summary(&topic, &push, start.elapsed()));
-            leave(&host, &channel, &mut inbox).await;
-            pushed
+            let left = leave(&host, &channel, &mut inbox, timeout).await;
+            // Replies have said that everything arrived; without them the answer to the leave does.
+            if push.wants_reply { pushed } else { pushed.and(left) }
         };
         let interrupted = async {
             self.interrupts.wait().await;
@@ -158,7 +160,8 @@ async fn push_all<H: Host>(
     let mut under_way = VecDeque::new();
     for number in 0..count {
         if let Some(every) = every {
-            let due = Duration::from_secs_f64(every.as_secs_f64() * number as f64);
+            let due = every.as_secs_f64() * number as f64;
+            let due = Duration::try_from_secs_f64(due).unwrap_or(Duration::MAX);
             host.sleep(due.saturating_sub(start.elapsed())).await;
         }
         let ticket = channel.push(push.clone()).await.map_err(Failure::broken)?;
@@ -211,17 +214,26 @@ fn show_reply(status: &str, response: &Payload) {
     let _ = say(&printable(&format!("reply {status} {what}")));
 }
 
-async fn leave<H: Host>(host: &H, channel: &Channel, inbox: &mut Inbox) {
+/// The server answers this after everything that was pushed before: a socket that is closed sooner,
+/// or lost, may take pushes with it that the server has not read.
+async fn leave<H: Host>(host: &H, channel: &Channel, inbox: &mut Inbox, timeout: Duration) -> Result<(), Failure> {
+    let unconfirmed = |why: &str| Failure::broken(format!("it is not known whether everything arrived: {why}"));
     let left = async {
         // A client that is closed has left.
         let _ = channel.leave().await;
         while let Some(event) = inbox.next().await {
-            if let InboxEvent::Channel { event: ChannelEvent::Closed { .. }, .. } = event {
-                return;
+            match event {
+                InboxEvent::Channel { event: ChannelEvent::Closed { .. }, .. } => return Ok(()),
+                InboxEvent::Connection(ConnectionEvent::Disconnected { reason, .. }) => {
+                    return Err(unconfirmed(&format!("the connection was lost: {reason}")));
+                }
+                _ => {}
             }
         }
+        Ok(())
     };
-    host.within(FAREWELL, left).await;
+    let late = || Err(unconfirmed(&format!("the leave was not answered within {}", shown_time(timeout))));
+    host.within(timeout, left).await.unwrap_or_else(late)
 }
 
 /// How the pushes ended.

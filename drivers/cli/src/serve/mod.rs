@@ -9,11 +9,11 @@ mod rooms;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_channel::Sender;
+use async_channel::{Receiver, Sender};
 use futures_lite::future;
 use rejoin_core::ConnId;
 use rejoin_core::phoenix::ServerConfig;
@@ -21,7 +21,7 @@ use rejoin_pump::{AcceptOptions, Peer, accept};
 
 use crate::args::ServeArgs;
 use crate::failure::Failure;
-use crate::host::{Host, Io, Job, Task};
+use crate::host::{Host, Io, Job};
 use crate::input;
 use crate::interrupt::Interrupts;
 use crate::output;
@@ -62,9 +62,9 @@ impl Job for Serve {
         // Whoever started us may not care for the address; serving goes on without it.
         let _ = output::say(&format!("listening on ws://{address}/socket"));
 
-        let server = Arc::new(Server::default());
+        let server = Arc::new(Server::new());
         future::or(server.accept_all(&host, &listener), self.interrupts.wait()).await;
-        host.within(FAREWELL, server.close(1012)).await;
+        host.within(FAREWELL, server.close(&host)).await;
         server.rooms.report();
         Ok(())
     }
@@ -81,13 +81,15 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
 }
 
 /// Everybody who is connected, and their rooms.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Server {
     rooms: Rooms,
     last_conn: AtomicU64,
     sockets: Mutex<BTreeMap<ConnId, Socket>>,
-    /// Nobody is let in any more.
-    closing: AtomicBool,
+    /// Closed when nobody is let in any more; nothing is ever sent.
+    closing: (Sender<()>, Receiver<()>),
+    /// Held by everybody who is there; the second part sees the last one go.
+    presence: (Mutex<Option<Sender<()>>>, Receiver<()>),
 }
 
 #[derive(Clone, Debug)]
@@ -95,22 +97,32 @@ struct Socket {
     peer: Peer,
     /// Drops the socket without a word.
     cut: Sender<()>,
-    pump: Task,
-}
-
-impl Socket {
-    fn cut(&self) {
-        // Full means that it is being cut.
-        let _ = self.cut.try_send(());
-    }
 }
 
 impl Server {
+    pub(crate) fn new() -> Self {
+        let (present, gone) = async_channel::bounded(1);
+        Self {
+            rooms: Rooms::default(),
+            last_conn: AtomicU64::new(0),
+            sockets: Mutex::default(),
+            closing: async_channel::bounded(1),
+            presence: (Mutex::new(Some(present)), gone),
+        }
+    }
+
     /// Lets clients in for as long as it is polled.
     pub(crate) async fn accept_all<H: Host>(self: &Arc<Self>, host: &H, listener: &H::Listener) {
         loop {
             match host.accept(listener).await {
-                Ok(io) => host.start(self.clone().welcome(host.clone(), io)),
+                Ok(io) => {
+                    let Some(presence) = lock(&self.presence.0).clone() else { return };
+                    let welcome = self.clone().welcome(host.clone(), io);
+                    host.start(async move {
+                        welcome.await;
+                        drop(presence);
+                    });
+                }
                 // The socket's own trouble, or the system is out of sockets: neither ends the service.
                 Err(_) => host.sleep(EXHAUSTED).await,
             }
@@ -119,45 +131,55 @@ impl Server {
 
     async fn welcome<H: Host>(self: Arc<Self>, host: H, io: Io<H>) {
         let options = AcceptOptions::default();
-        let Some(Ok(accepted)) = host.within(HANDSHAKE, accept(io, &options)).await else { return };
+        let accepting = async { host.within(HANDSHAKE, accept(io, &options)).await?.ok() };
+        let Some(accepted) = future::or(accepting, async { self.closing.1.recv().await.ok().and(None) }).await else {
+            return;
+        };
         let conn = ConnId::new(self.last_conn.fetch_add(1, Ordering::Relaxed) + 1);
         let config = ServerConfig::new(accepted.serializer);
         let (peer, events, pump) = rejoin_pump::serve(accepted.websocket, conn, config, COMMANDS, host.runtime());
         let (cut, is_cut) = async_channel::bounded::<()>(1);
         // Dropping the pump drops the socket.
-        let pump = host.spawn(future::or(pump, async move { is_cut.recv().await.unwrap_or_default() }));
+        host.start(future::or(pump, async move { is_cut.recv().await.unwrap_or_default() }));
 
-        self.sockets().insert(conn, Socket { peer: peer.clone(), cut: cut.clone(), pump });
-        if self.closing.load(Ordering::SeqCst) {
-            return;
+        lock(&self.sockets).insert(conn, Socket { peer: peer.clone(), cut: cut.clone() });
+        if self.closing.1.is_closed() {
+            // It was let in while the others were told.
+            say_goodbye(&peer).await;
         }
         Guest::new(&host, &self.rooms, accepted.serializer, peer, cut).run(events).await;
-        self.sockets().remove(&conn);
+        lock(&self.sockets).remove(&conn);
     }
 
     /// Closes every socket and waits until they are gone.
-    async fn close(&self, code: u16) {
-        self.closing.store(true, Ordering::SeqCst);
-        let closing: Vec<Socket> = self.sockets().values().cloned().collect();
-        for socket in &closing {
-            if future::poll_once(socket.peer.close(code, "")).await.is_none() {
-                // It takes no commands: there is no time to wait for it.
-                socket.cut();
-            }
+    async fn close<H: Host>(&self, host: &H) {
+        self.closing.0.close();
+        drop(lock(&self.presence.0).take());
+        let sockets: Vec<Socket> = lock(&self.sockets).values().cloned().collect();
+        for Socket { peer, .. } in sockets {
+            // One that takes no commands must not keep the others waiting.
+            host.start(async move { say_goodbye(&peer).await });
         }
-        for pump in closing.iter().map(|socket| &socket.pump) {
-            pump.done().await;
-        }
+        // Nobody sends; the channel closes.
+        let _ = self.presence.1.recv().await;
     }
 
     /// Drops every socket without a close frame.
     pub(crate) fn cut_all(&self) {
-        for socket in self.sockets().values() {
-            socket.cut();
+        for socket in lock(&self.sockets).values() {
+            // Full means that it is being cut.
+            let _ = socket.cut.try_send(());
         }
     }
+}
 
-    fn sockets(&self) -> MutexGuard<'_, BTreeMap<ConnId, Socket>> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// "Service restart": clients come back.
+async fn say_goodbye(peer: &Peer) {
+    // One that is gone needs no goodbye.
+    let _ = peer.close(1012, "").await;
+}
+
+/// Nothing panics while it is held, so a poisoned lock is as good as a sound one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

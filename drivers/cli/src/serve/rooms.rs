@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_channel::Sender;
@@ -12,6 +12,7 @@ use rejoin_core::wire::{Message, Serializer};
 use rejoin_core::{ConnId, Frame, Payload, Text};
 use rejoin_pump::{Peer, TrySendError};
 
+use super::lock;
 use crate::host::Host;
 
 /// Messages that may arrive while a member's join is being answered.
@@ -159,8 +160,7 @@ impl Rooms {
         }
     }
 
-    /// Nothing panics while it is held, so a poisoned lock is as good as a sound one.
     fn topics(&self) -> MutexGuard<'_, BTreeMap<Text, Room>> {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.topics)
     }
 }

@@ -1,7 +1,7 @@
 //! Running `rejoin`, reading its lines with a deadline, and ending it whatever happens.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -78,21 +78,22 @@ impl Program {
 
     /// Waits for its end.
     pub(crate) fn ended(mut self) -> Ended {
-        let status = self.wait();
-        let text = |lines: &Receiver<String>| lines.iter().map(|line| line + "\n").collect::<String>();
-        let (stdout, stderr) = (text(&self.stdout), text(&self.stderr));
+        let (stdout, stderr) = (self.rest(&self.stdout), self.rest(&self.stderr));
+        // Its outputs are closed: it is gone or about to be.
+        let status = self.child.wait().expect("it can be waited for");
         Ended { code: status.code(), stdout, stderr }
     }
 
-    fn wait(&mut self) -> ExitStatus {
+    /// Everything until the output ends.
+    fn rest(&self, output: &Receiver<String>) -> String {
         let start = Instant::now();
+        let mut text = String::new();
         loop {
-            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
-                return status;
+            match output.recv_timeout(DEADLINE.saturating_sub(start.elapsed())) {
+                Ok(line) => text = text + &line + "\n",
+                Err(RecvTimeoutError::Disconnected) => return text,
+                Err(RecvTimeoutError::Timeout) => panic!("still running after {:#?} and {text}", self.seen),
             }
-            assert!(start.elapsed() < DEADLINE, "still running after {:#?}", self.seen);
-            // The system has no wait with a deadline; this is how often it is asked.
-            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -105,7 +106,7 @@ impl Program {
     /// Ends it without a chance to say goodbye.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it can be killed");
-        self.wait();
+        self.child.wait().expect("it can be waited for");
     }
 }
 

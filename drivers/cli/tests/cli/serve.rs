@@ -109,6 +109,8 @@ fn sigterm_closes_with_1012_and_ends_in_time_though_a_peer_is_silent() {
         let _half = TcpStream::connect(&address).expect("it listens");
 
         let start = Instant::now();
+        // A second one, as `timeout` and others send it, changes nothing.
+        server.signal("-TERM");
         server.signal("-TERM");
         let (opcode, content) = hear(&mut silent);
         assert_eq!((opcode, &content[..2]), (8, &1012_u16.to_be_bytes()[..]));
@@ -120,12 +122,12 @@ fn sigterm_closes_with_1012_and_ends_in_time_though_a_peer_is_silent() {
 }
 
 #[test]
-fn without_peers_a_signal_ends_it_at_once() {
+fn without_peers_a_signal_ends_it_without_the_wait_for_farewells() {
     let (server, _) = Program::serve("127.0.0.1:0", "tokio");
     let start = Instant::now();
     server.signal("-INT");
     assert_eq!(server.ended().code, Some(0));
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
 #[test]
