@@ -39,3 +39,8 @@ pub use storm::{Habit, Outcome, Polls, Storm};
 pub use trace::{read_trace, write_trace};
 pub use weather::{Climate, Dial, Weather};
 pub use world::World;
+
+/// The examples of the README are compiled, and the one without sockets is run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
