@@ -1,1 +1,210 @@
-//! x
+//! What the fuzz targets call; `tests/fuzz_smoke.rs` calls it too, with random input.
+
+use std::time::Duration;
+
+use rejoin_core::phoenix::{JoinOptions, Push, ServerConfig, ServerEvent, ServerSession, Session, Status};
+use rejoin_core::wire::{DecodeError, Message, Serializer};
+use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
+
+use crate::app::numbered;
+use crate::op::{Op, Scrap, Timed, Topic};
+use crate::rng::Rng;
+use crate::script::config;
+use crate::storm::Storm;
+use crate::weather::Climate;
+
+/// Reads a text frame of vsn 1.0.0; what can be read survives writing and reading.
+pub fn decode_v1(data: &[u8]) {
+    survives(Serializer::V1, &text(data));
+}
+
+/// The same for vsn 2.0.0.
+pub fn decode_v2(data: &[u8]) {
+    survives(Serializer::V2, &text(data));
+}
+
+/// The same for binary frames.
+pub fn decode_binary(data: &[u8]) {
+    survives(Serializer::V2, &Frame::Binary(data.to_vec().into()));
+}
+
+/// A message that either serializer can say is the same message in both.
+#[expect(clippy::missing_panics_doc, reason = "panicking is how a fuzz target speaks")]
+pub fn roundtrip_v1_v2(data: &[u8]) {
+    // What is not UTF-8 no WebSocket library passes on, and the two scanners need not agree on it.
+    let Ok(utf8) = std::str::from_utf8(data) else { return };
+    let Ok(message) = Serializer::V2.decode_from_client(Frame::Text(utf8.into())) else { return };
+    // The payload was left unread; one that is not JSON is nobody's to write on.
+    if Payload::from_json_text(message.payload.as_json().unwrap_or_default()).is_err() {
+        return;
+    }
+    let v1 = Serializer::V1.encode_from_client(&message).expect("JSON fits vsn 1");
+    let v2 = Serializer::V2.encode_from_client(&message).expect("JSON fits vsn 2");
+    let from_v1 = Serializer::V1.decode_from_client(v1);
+    let from_v2 = Serializer::V2.decode_from_client(v2);
+    assert_eq!(from_v1, from_v2);
+    assert!(from_v1.is_ok_and(|again| same(&again, &message)), "{message:?}");
+}
+
+/// A client alone, under any commands, any transport events and any frames.
+pub fn session_ops(ops: &[Timed], scraps: &[Scrap]) {
+    let mut session = Session::new(config(), Timestamp::ZERO);
+    let (mut now, mut conns, mut rng) = (Timestamp::ZERO, 1, Rng::new(ops.len() as u64));
+    session.connect(now);
+    for (n, Timed { after_ms, op }) in ops.iter().enumerate() {
+        now = now.saturating_add(Duration::from_millis((*after_ms).into()));
+        command(&mut session, now, op);
+        let conn = ConnId::new(1 + rng.below(conns));
+        let event = match rng.below(8) {
+            0..3 => TransportEvent::Opened { conn: ConnId::new(conns) },
+            3 => TransportEvent::Closed { conn, code: Some(rng.number() as u16), reason: Text::EMPTY },
+            _ => {
+                let scrap = scraps.get(n % scraps.len().max(1)).cloned().unwrap_or(Scrap::Text(Vec::new()));
+                TransportEvent::Received { conn: ConnId::new(conns), frame: scrap.frame(Serializer::V2, true) }
+            }
+        };
+        session.handle_transport(now, event);
+        if rng.chance(500) {
+            session.handle_timeout(now);
+            assert!(session.poll_timeout().is_none_or(|at| at > now), "a deadline is left behind");
+        }
+        while rng.chance(800)
+            && let Some(action) = session.poll_transport()
+        {
+            if let TransportAction::Open(request) = action {
+                conns = request.conn.get();
+            }
+        }
+        while rng.chance(900) && session.poll_event().is_some() {}
+    }
+    session.close(now);
+    session.handle_timeout(now.saturating_add(Duration::from_secs(10)));
+    while session.poll_transport().is_some() || session.poll_event().is_some() {}
+    assert!(session.is_finished(), "{:?}", session.state());
+}
+
+/// A server alone, under any frames, with a host that answers now and then.
+#[expect(clippy::missing_panics_doc, reason = "panicking is how a fuzz target speaks")]
+pub fn server_ops(scraps: &[Scrap], v1: bool) {
+    let serializer = if v1 { Serializer::V1 } else { Serializer::V2 };
+    let mut config = ServerConfig::new(serializer);
+    (config.channels, config.outbox_bytes) = (4, 4_096);
+    let (conn, mut now, mut rng) = (ConnId::new(1), Timestamp::ZERO, Rng::new(scraps.len() as u64));
+    let mut server = ServerSession::new(config, conn, now);
+    let (mut channels, mut ended) = (Vec::new(), false);
+    for scrap in scraps {
+        now = now.saturating_add(Duration::from_millis(rng.below(1_000)));
+        server.handle_transport(now, TransportEvent::Received { conn, frame: scrap.frame(serializer, false) });
+        while let Some(event) = server.poll_event() {
+            assert!(!ended, "{event:?} after Ended");
+            // Whatever is over by now answers with an error, which is the point.
+            match event {
+                ServerEvent::Join { join, .. } if rng.chance(700) => {
+                    channels.extend(server.accept_join(now, join, Payload::EMPTY).ok());
+                }
+                ServerEvent::Push { reply, payload, .. } => drop(server.reply(now, reply, Status::Ok, payload)),
+                ServerEvent::Ended { .. } => ended = true,
+                _ => {}
+            }
+        }
+        if let Some(channel) = channels.get(rng.below(8) as usize) {
+            drop(server.push(now, *channel, "news", Payload::EMPTY));
+        }
+        if rng.chance(100) {
+            server.handle_timeout(now);
+            assert!(server.poll_timeout().is_none_or(|at| at > now), "a deadline is left behind");
+        }
+        while rng.chance(800)
+            && let Some(action) = server.poll_transport()
+        {
+            if let TransportAction::Send { frame, .. } = action {
+                let said = serializer.decode_from_server(frame);
+                assert!(said.is_ok(), "the server sends what no client reads: {said:?}");
+            }
+        }
+    }
+    server.handle_transport(now, TransportEvent::Closed { conn, code: None, reason: Text::EMPTY });
+    while server.poll_transport().is_some() || server.poll_event().is_some() {}
+    assert!(server.is_finished() && server.poll_timeout().is_none());
+}
+
+/// A client and its servers in hostile weather; a crash is a [`Storm`] to paste into a test.
+#[expect(clippy::missing_panics_doc, reason = "panicking is how a fuzz target speaks")]
+pub fn pair_ops(seed: u64, ops: &[Timed], lawful: bool) {
+    let climate = if lawful { Climate::Lawful } else { Climate::Hostile };
+    let storm = Storm { seed, climate, ops: ops.to_vec() };
+    if let Err(what) = storm.run() {
+        panic!("{what}\n{storm:?}");
+    }
+}
+
+/// The operations that need nobody but the client.
+fn command(session: &mut Session, now: Timestamp, op: &Op) {
+    let find = |session: &Session, topic: &Topic| {
+        let mut channels = session.channels();
+        channels.find(|(_, name, _)| **name == topic.name().as_str()).map(|(id, ..)| id)
+    };
+    match op {
+        Op::Connect => session.connect(now),
+        Op::Disconnect => session.disconnect(now),
+        Op::Reconnect => session.reconnect(now),
+        Op::Probe => session.probe(now),
+        Op::Join { topic } => drop(session.join(now, topic.name(), JoinOptions::default())),
+        Op::Leave { topic } => {
+            if let Some(id) = find(session, topic) {
+                let _gone = session.leave(now, id);
+            }
+        }
+        Op::Push { topic, event, reply, binary, .. } => {
+            if let Some(id) = find(session, topic) {
+                let mut push = Push::new(event.name(), numbered(1, *binary));
+                push.wants_reply = *reply;
+                drop(session.push(now, id, push).map(|push| {
+                    if topic.0 == 1 {
+                        session.cancel(push)
+                    }
+                }));
+            }
+        }
+        Op::Tick { early_ms } => session.handle_timeout(Timestamp::from_millis((*early_ms).into())),
+        _ => {}
+    }
+}
+
+fn text(data: &[u8]) -> Frame {
+    Frame::Text(Text::assume_utf8(data.to_vec().into()))
+}
+
+fn survives(serializer: Serializer, frame: &Frame) {
+    type Decode = fn(Serializer, Frame) -> Result<Message, DecodeError>;
+    type Encode = fn(Serializer, &Message) -> Result<Frame, rejoin_core::wire::EncodeError>;
+    let sides: [(Decode, Encode); 2] = [
+        (Serializer::decode_from_client, Serializer::encode_from_client),
+        (Serializer::decode_from_server, Serializer::encode_from_server),
+    ];
+    for (decode, encode) in sides {
+        let Ok(mut message) = decode(serializer, frame.clone()) else { continue };
+        if message.payload.as_json().is_some_and(|json| Payload::from_json_text(json).is_err()) {
+            // Left unread on purpose; whoever writes it on has to look at it first.
+            continue;
+        }
+        if serializer == Serializer::V1 {
+            // Servers of vsn 1 send none.
+            message.join_ref = None;
+        }
+        let Ok(frame) = encode(serializer, &message) else { continue };
+        let again = decode(serializer, frame);
+        assert!(again.as_ref().is_ok_and(|again| same(again, &message)), "{message:?} became {again:?}");
+    }
+}
+
+/// Equal, texts that are not UTF-8 taken for what they are read as.
+fn same(a: &Message, b: &Message) -> bool {
+    let refs = |m: &Message| [&m.join_ref, &m.reference].map(|r| r.as_ref().map(|r| r.as_str().to_owned()));
+    let utf8 = |text: &Text| std::str::from_utf8(text.as_bytes()).is_ok();
+    if !utf8(&b.topic) || !utf8(&b.event) || b.join_ref.iter().chain(&b.reference).any(|r| r.as_str().is_empty()) {
+        return true;
+    }
+    (refs(a), &a.topic, &a.event, &a.status) == (refs(b), &b.topic, &b.event, &b.status)
+        && a.payload.as_bytes().trim_ascii() == b.payload.as_bytes().trim_ascii()
+}

@@ -1,5 +1,7 @@
 //! What a storm does to the world: operations on the client, on the server and on the network.
 
+use rejoin_core::wire::{Message, Serializer};
+use rejoin_core::{Frame, Payload, Text};
 use serde::{Deserialize, Serialize};
 
 use crate::app::Policy;
@@ -351,6 +353,26 @@ impl Op {
 }
 
 impl Scrap {
+    /// The frame, from the server or from the client.
+    #[must_use]
+    pub fn frame(&self, serializer: Serializer, to_client: bool) -> Frame {
+        let (topic, event, join_ref, reference, ok) = match self {
+            Self::Binary(bytes) => return Frame::Binary(bytes.clone().into()),
+            Self::Text(bytes) => return Frame::Text(Text::assume_utf8(bytes.clone().into())),
+            Self::Message { topic, event, join_ref, reference, ok } => (topic, event, join_ref, reference, ok),
+        };
+        let topic = if *event % 16 == 5 { "phoenix".into() } else { topic.name() };
+        let message = match (Self::event(*event), ok) {
+            ("phx_reply", true) => Message::reply(topic, "ok", &Payload::EMPTY),
+            ("phx_reply", false) => Message::reply(topic, "error", &Payload::EMPTY),
+            (event, _) => Message::new(topic, event, Payload::EMPTY),
+        };
+        let message = message.with_refs(join_ref.map(|r| u64::from(r).into()), reference.map(|r| u64::from(r).into()));
+        let frame =
+            if to_client { serializer.encode_from_server(&message) } else { serializer.encode_from_client(&message) };
+        frame.unwrap_or_else(|_| Frame::Text(Text::EMPTY))
+    }
+
     /// Any frame.
     pub fn random(rng: &mut Rng) -> Self {
         match rng.below(4) {

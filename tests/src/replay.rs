@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rejoin_core::phoenix::{ChannelId, ChannelState, ConnectionState, Event, JoinOptions, Push, PushId, serializer_of};
 use rejoin_core::wire::{Message, Ref, Serializer};
-use rejoin_core::{Backoff, Frame, OpenError, Payload, Timestamp};
+use rejoin_core::{Backoff, Frame, Payload, Timestamp};
 use rejoin_recording::{Dir, Row};
 
 use crate::host::Host;
@@ -138,13 +138,11 @@ impl Replay {
                 self.script.opened();
                 self.seen.expected.push("connected".into());
             }
-            ("upgrade_rejected" | "upstream_error", _) => {
-                if self.script.session.state() == ConnectionState::Connecting {
-                    let error = OpenError::refused(row.status.unwrap_or(502), None, "");
-                    let conn = self.script.conn();
-                    self.script.transport(rejoin_core::TransportEvent::OpenFailed { conn, error });
-                    self.seen.expected.push("disconnected".into());
-                }
+            ("upgrade_rejected" | "upstream_error", _)
+                if self.script.session.state() == ConnectionState::Connecting =>
+            {
+                self.script.refused(row.status.unwrap_or(502), None);
+                self.seen.expected.push("disconnected".into());
             }
             ("close", Some(dir)) => self.close(dir, row.code),
             ("text" | "binary", Some(Dir::ToServer)) => {

@@ -9,12 +9,12 @@ use rejoin_core::phoenix::{
     ChannelId, ChannelState, Config, ConnectionState, Event, JoinOptions, Push, PushId, ServerConfig, ServerSession,
     Session, serializer_of,
 };
-use rejoin_core::{ConnId, Frame, Machine, OpenError, Payload, Text, Timestamp, TransportAction, TransportEvent};
+use rejoin_core::{ConnId, Frame, Machine, OpenError, Text, Timestamp, TransportAction, TransportEvent};
 use rejoin_recording::{Dir, Row};
 
 use crate::app::{App, Policy, Server, numbered};
 use crate::network::{Delivery, Network};
-use crate::op::{Op, Scrap, Word};
+use crate::op::{Op, Word};
 use crate::oracle::Oracle;
 use crate::rng::Rng;
 use crate::storm::{Habit, Polls};
@@ -399,7 +399,7 @@ impl World {
             (Op::Vanish, Some(conn)) => self.network.cut(now, conn, 0, false),
             (Op::LateWord { back, word }, Some(_)) => self.late_word(*back, *word),
             (Op::Nonsense { to_client, scrap }, Some(conn)) if !self.oracle.is_lawful() => {
-                let frame = self.frame(scrap, *to_client);
+                let frame = scrap.frame(self.client.config().serializer, *to_client);
                 let received = TransportEvent::Received { conn, frame };
                 let delivery = if *to_client { Delivery::ToClient(received) } else { Delivery::ToServer(received) };
                 self.network.whisper(now, conn, delivery);
@@ -425,26 +425,6 @@ impl World {
             }
         };
         self.network.whisper(self.now, conn, Delivery::ToClient(event));
-    }
-
-    fn frame(&self, scrap: &Scrap, to_client: bool) -> Frame {
-        use rejoin_core::wire::Message;
-        let (topic, event, join_ref, reference, ok) = match scrap {
-            Scrap::Binary(bytes) => return Frame::Binary(bytes.clone().into()),
-            Scrap::Text(bytes) => return Frame::Text(Text::assume_utf8(bytes.clone().into())),
-            Scrap::Message { topic, event, join_ref, reference, ok } => (topic, event, join_ref, reference, ok),
-        };
-        let topic = if *event % 16 == 5 { "phoenix".into() } else { topic.name() };
-        let message = match (Scrap::event(*event), ok) {
-            ("phx_reply", true) => Message::reply(topic, "ok", &Payload::EMPTY),
-            ("phx_reply", false) => Message::reply(topic, "error", &Payload::EMPTY),
-            (event, _) => Message::new(topic, event, Payload::EMPTY),
-        };
-        let message = message.with_refs(join_ref.map(|r| u64::from(r).into()), reference.map(|r| u64::from(r).into()));
-        let serializer = self.client.config().serializer;
-        let frame =
-            if to_client { serializer.encode_from_server(&message) } else { serializer.encode_from_client(&message) };
-        frame.unwrap_or_else(|_| Frame::Text(Text::EMPTY))
     }
 
     /// Ends all trouble: the network is fair, every join is accepted, somebody reads and writes, and

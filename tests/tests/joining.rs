@@ -281,7 +281,7 @@ fn a_topic_is_joined_once_at_a_time() {
     assert_eq!(join(""), Err(JoinError::InvalidTopic));
     assert_eq!(join("phoenix"), Err(JoinError::InvalidTopic));
     let binary = JoinOptions::with_payload(Payload::binary(vec![1].into()));
-    assert_eq!(s.with(|session, now| session.join(now, "other", binary)), Err(JoinError::BinaryPayload));
+    assert_eq!(s.with(|session, now| session.join(now, "other", binary)), Err(JoinError::PayloadNotObject));
     assert!(s.sent.is_empty());
 }
 

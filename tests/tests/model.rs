@@ -31,7 +31,10 @@ fn at(state: ConnectionState) -> Script {
         _ => {}
     }
     assert_eq!(s.session.state(), state);
-    (s.sent.clear(), s.dials.truncate(s.dials.len()), s.ends.clear(), s.events.clear());
+    s.sent.clear();
+    s.dials.truncate(s.dials.len());
+    s.ends.clear();
+    s.events.clear();
     s
 }
 
@@ -138,8 +141,9 @@ fn the_channel_automaton() {
     };
     let (ok, error, left) = (told(&ok), told(&error), told(&left));
     let (crash, end, stale) = (told(crash), told(end), told(stale));
+    type Row<'a> = (ChannelState, &'a str, &'a dyn Fn(&mut Script, ChannelId), Option<ChannelState>, &'a str, &'a str);
     #[rustfmt::skip]
-    let table: &[(ChannelState, &str, &dyn Fn(&mut Script, ChannelId), Option<ChannelState>, &str, &str)] = &[
+    let table: &[Row<'_>] = &[
         (Joining, "reply ok",         &ok,    Some(Joined),  "",                   "Joined"),
         (Joining, "reply error",      &error, Some(Errored), "",                   "JoinFailed"),
         (Joining, "phx_error",        &crash, Some(Errored), "",                   "JoinFailed"),
@@ -178,7 +182,8 @@ fn the_channel_automaton() {
             _ => {}
         }
         assert_eq!(s.session.channel_state(room), Some(*from));
-        (s.sent.clear(), s.events.clear());
+        s.sent.clear();
+        s.events.clear();
         input(&mut s, room);
         let names: Vec<_> = s.take_sent_names();
         let events: Vec<_> = s

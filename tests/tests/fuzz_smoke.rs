@@ -1,0 +1,74 @@
+//! What the fuzz targets call, with random input of fixed seeds: no fuzzer and no nightly needed.
+
+use rejoin_sim::{Rng, Scrap, Timed, fuzz};
+
+/// Frames as they are, and as they are after some damage.
+fn damaged(rng: &mut Rng, good: &[&str]) -> Vec<u8> {
+    let mut bytes = rng.pick(good).as_bytes().to_vec();
+    for _ in 0..rng.below(4) {
+        let at = rng.below(bytes.len() as u64) as usize;
+        match rng.below(5) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, rng.number() as u8),
+            2 if !bytes.is_empty() => drop(bytes.remove(at)),
+            3 if !bytes.is_empty() => bytes[at] = rng.pick(br#"[]{}",:\null0123 -.eE"#),
+            _ => bytes.extend(rng.bytes(4)),
+        }
+    }
+    bytes
+}
+
+const V1: [&str; 4] = [
+    r#"{"ref":"1","topic":"room","event":"phx_reply","payload":{"status":"ok","response":{}}}"#,
+    r#"{"join_ref":"1","ref":2,"topic":"room","event":"e","payload":{"a":[1,"x\"y"]}}"#,
+    r#" { "topic" : "r\u00e9" , "event" : "e\n" , "payload" : null , "ref" : null , "more" : 1 } "#,
+    r#"{"topic":"t","event":"e","ref":"1","payload":"}"}"#,
+];
+
+const V2: [&str; 5] = [
+    r#"["1","2","room","phx_reply",{"status":"ok","response":{}}]"#,
+    r#"[null,null,"room","e",{"a":[1,"x\"y"]}]"#,
+    r#" [ 1 , -2.5e3 , "r\u00e9" , "e\n" , null , "more" ] "#,
+    r#"["1",null,"phoenix","heartbeat",[]]"#,
+    r#"[null,"7","t","e","]"]"#,
+];
+
+const BINARY: [&str; 4] = [
+    "\x00\x01\x01\x04\x0112roomedata",
+    "\x00\x01\x04\x011roomedata",
+    "\x01\x01\x01\x04\x0212roomokdata",
+    "\x02\x04\x01roomedata",
+];
+
+#[test]
+fn damaged_frames_are_read_or_refused_and_what_is_read_survives() {
+    let mut rng = Rng::new(1);
+    for _ in 0..40_000 {
+        fuzz::decode_v1(&damaged(&mut rng, &V1));
+        let v2 = damaged(&mut rng, &V2);
+        fuzz::decode_v2(&v2);
+        fuzz::roundtrip_v1_v2(&v2);
+        fuzz::decode_binary(&damaged(&mut rng, &BINARY));
+        fuzz::decode_binary(&rng.bytes(40));
+    }
+}
+
+#[test]
+fn sessions_alone_survive_anything() {
+    for seed in 0..600 {
+        let mut rng = Rng::new(seed);
+        let ops: Vec<_> = (0..rng.below(150)).map(|_| Timed::random(&mut rng)).collect();
+        let scraps: Vec<_> = (0..rng.below(40)).map(|_| Scrap::random(&mut rng)).collect();
+        fuzz::session_ops(&ops, &scraps);
+        fuzz::server_ops(&scraps, seed % 2 == 0);
+    }
+}
+
+#[test]
+fn pairs_survive_anything() {
+    for seed in 0..200 {
+        let mut rng = Rng::new(seed);
+        let ops: Vec<_> = (0..rng.below(150)).map(|_| Timed::random(&mut rng)).collect();
+        fuzz::pair_ops(seed, &ops, seed % 2 == 0);
+    }
+}
