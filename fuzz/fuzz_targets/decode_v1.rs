@@ -1,0 +1,6 @@
+//! Text frames of vsn 1.0.0: no panic, and what is read survives writing and reading.
+#![no_main]
+
+use rejoin_sim::fuzz;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::decode_v1(data));
