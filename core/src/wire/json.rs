@@ -112,9 +112,11 @@ fn string(raw: &RawValue) -> Result<Cow<'_, [u8]>, DecodeError> {
 fn parse<'f, T: Deserialize<'f>>(json: &'f [u8]) -> Result<T, DecodeError> {
     let text = core::str::from_utf8(json).map_err(|e| DecodeError::Syntax { column: e.valid_up_to() + 1 })?;
     // The parser's own words may quote the frame, and frames carry tokens: only the place is kept.
-    serde_json::from_str(text).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => DecodeError::Shape { column: error.column() },
-        _ => DecodeError::Syntax { column: error.column() },
+    serde_json::from_str(text).map_err(|error| match (error.classify(), serde_json::from_str::<IgnoredAny>(text)) {
+        (serde_json::error::Category::Data, Ok(_)) => DecodeError::Shape { column: error.column() },
+        // The wrong type may be noticed before what makes the whole no JSON at all.
+        (_, Err(syntax)) => DecodeError::Syntax { column: syntax.column() },
+        (_, Ok(_)) => DecodeError::Syntax { column: error.column() },
     })
 }
 
