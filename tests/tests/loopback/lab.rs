@@ -12,13 +12,13 @@ use rejoin_pump::tls::rustls::{ClientConfig, ServerConfig as TlsServerConfig};
 use rejoin_pump::{AcceptOptions, Accepted, Client, ConnectOptions, Runtime, accept, serve};
 
 /// Longer than anything here takes; a test that gets there hangs.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-pub type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A runtime under test.
-pub trait Lab: Clone + Send + Sync + 'static {
+pub(crate) trait Lab: Clone + Send + Sync + 'static {
     type Runtime: Runtime;
     type Tcp: Send + 'static;
     type Listener: Send + Sync + 'static;
@@ -27,7 +27,6 @@ pub trait Lab: Clone + Send + Sync + 'static {
     fn run<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Self) -> F);
     fn spawn(&self, job: Job);
     fn runtime(&self, tls: Option<Arc<ClientConfig>>) -> Self::Runtime;
-    fn sleep(&self, duration: Duration) -> Pending<()>;
     fn listen(&self, address: SocketAddr) -> Pending<(Self::Listener, SocketAddr)>;
     fn next<'a>(&self, listener: &'a Self::Listener) -> Pin<Box<dyn Future<Output = Self::Tcp> + Send + 'a>>;
     fn plain(&self, tcp: Self::Tcp) -> <Self::Runtime as Runtime>::Io;
@@ -102,12 +101,12 @@ pub trait Lab: Clone + Send + Sync + 'static {
     }
 }
 
-pub fn any_port() -> SocketAddr {
+pub(crate) fn any_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
 /// Impatient, so that tests are quick.
-pub fn config(address: SocketAddr) -> Config {
+pub(crate) fn config(address: SocketAddr) -> Config {
     let mut config = Config::new(&format!("ws://{address}/socket")).expect("a good URL");
     config.reconnect = Backoff::Steps(vec![Duration::from_millis(20)]);
     config.close_timeout = Duration::from_secs(2);
@@ -115,7 +114,7 @@ pub fn config(address: SocketAddr) -> Config {
 }
 
 #[derive(Clone)]
-pub struct Smol(Arc<smol::Executor<'static>>);
+pub(crate) struct Smol(Arc<smol::Executor<'static>>);
 
 impl Lab for Smol {
     type Runtime = rejoin_smol::SmolRuntime;
@@ -142,10 +141,6 @@ impl Lab for Smol {
         runtime
     }
 
-    fn sleep(&self, duration: Duration) -> Pending<()> {
-        Box::pin(rejoin_smol::sleep(duration))
-    }
-
     fn listen(&self, address: SocketAddr) -> Pending<(Self::Listener, SocketAddr)> {
         Box::pin(async move {
             let listener = smol::Async::<std::net::TcpListener>::bind(address).expect("a free port");
@@ -168,7 +163,7 @@ impl Lab for Smol {
 }
 
 #[derive(Clone)]
-pub struct Tokio;
+pub(crate) struct Tokio;
 
 impl Lab for Tokio {
     type Runtime = rejoin_tokio::TokioRuntime;
@@ -190,10 +185,6 @@ impl Lab for Tokio {
         let mut runtime = rejoin_tokio::TokioRuntime::default();
         runtime.tls = tls;
         runtime
-    }
-
-    fn sleep(&self, duration: Duration) -> Pending<()> {
-        Box::pin(rejoin_tokio::sleep(duration))
     }
 
     fn listen(&self, address: SocketAddr) -> Pending<(Self::Listener, SocketAddr)> {
