@@ -166,7 +166,10 @@ fn command(session: &mut Session, now: Timestamp, op: &Op) {
                 }));
             }
         }
-        Op::Tick { early_ms } => session.handle_timeout(Timestamp::from_millis((*early_ms).into())),
+        Op::Tick { early_ms } => {
+            let early = now.as_millis().saturating_sub((*early_ms).into());
+            session.handle_timeout(Timestamp::from_millis(early));
+        }
         _ => {}
     }
 }
