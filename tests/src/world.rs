@@ -443,6 +443,10 @@ impl World {
     /// and every push has its outcome.
     pub fn check_liveness(&mut self) {
         self.oracle.expects_all_done();
+        // Whatever the weather was, a leave ends.
+        if self.client.channels().any(|(_, _, state)| state == ChannelState::Leaving) {
+            self.oracle.accuse("L2: a channel is still being left");
+        }
         if !self.oracle.is_lawful() || self.client.state() == ConnectionState::Closed {
             return;
         }
