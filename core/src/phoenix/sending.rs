@@ -101,11 +101,15 @@ impl Session {
         if place == Place::Waiting && bytes > self.config.limits.send_buffer_bytes {
             return Err(PushError::Full);
         }
-        while !self.has_room(channel, place, bytes) {
+        // Each round ends one push, so there are at most as many rounds as pushes.
+        for _ in 0..self.pushes.len() {
+            if self.has_room(channel, place, bytes) {
+                break;
+            }
             let oldest = self.oldest(channel, place).ok_or(PushError::Full)?;
             self.finish_push(oldest, PushOutcome::Dropped);
         }
-        Ok(())
+        if self.has_room(channel, place, bytes) { Ok(()) } else { Err(PushError::Full) }
     }
 
     /// The push that has to go first: of the same channel if that is what is full.
