@@ -128,3 +128,33 @@ pub(crate) fn close_code_for(error: &Error) -> Option<u16> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(retry_after: &str, body: &str) -> OpenError {
+        let response = Response::builder().status(429).header("retry-after", retry_after);
+        open_error(Error::Http(Box::new(response.body(Some(body.as_bytes().to_vec())).unwrap())))
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_status_a_bounded_body_and_whole_seconds_of_retry_after() {
+        let error = refusal("12", &"x".repeat(5_000));
+        assert_eq!((error.status, error.retry_after), (Some(429), Some(Duration::from_secs(12))));
+        assert_eq!(error.message.len(), REFUSAL_BODY);
+        for garbage in ["", "-1", "soon", "1.5", "99999999999999999999999"] {
+            assert_eq!(refusal(garbage, "").retry_after, None, "{garbage}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_ports_are_taken_from_the_url() {
+        let target =
+            |url: &str| host_and_port(&ConnectRequest::new(rejoin_core::ConnId::new(1), url, Duration::ZERO)).ok();
+        assert_eq!(target("ws://host/socket"), Some(("host".into(), 80)));
+        assert_eq!(target("wss://host/socket?a=b"), Some(("host".into(), 443)));
+        assert_eq!(target("ws://[::1]:4000/"), Some(("::1".into(), 4000)));
+        assert_eq!(target("/socket"), None);
+    }
+}
