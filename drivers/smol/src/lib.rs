@@ -45,13 +45,13 @@ use rejoin_pump::core::{ConnectRequest, OpenError};
 pub use rejoin_pump::*;
 
 /// A connected stream: plain or encrypted.
-pub type Io = Either<Async<TcpStream>, tls::Stream>;
+pub type Io = Either<Async<TcpStream>, Encrypted>;
 
+#[cfg(feature = "rustls")]
+type Encrypted = tls::Stream;
+/// Nothing makes one.
 #[cfg(not(feature = "rustls"))]
-mod tls {
-    //! Without the feature there is no encrypted stream.
-    pub type Stream = smol::io::Empty;
-}
+type Encrypted = Async<TcpStream>;
 
 /// The smol runtime. Use it directly to drive a [`Pump`] of your own or to serve sockets.
 #[derive(Clone, Debug, Default)]

@@ -43,15 +43,13 @@ use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 pub use rejoin_pump::*;
 
 /// A connected stream: plain or encrypted.
-pub type Io = Either<Compat<TcpStream>, tls::Stream>;
+pub type Io = Either<Compat<TcpStream>, Encrypted>;
 
+#[cfg(feature = "rustls")]
+type Encrypted = tls::Stream;
+/// Nothing makes one.
 #[cfg(not(feature = "rustls"))]
-mod tls {
-    //! Without the feature there is no encrypted stream.
-    use tokio_util::compat::Compat;
-
-    pub type Stream = Compat<tokio::io::Empty>;
-}
+type Encrypted = Compat<TcpStream>;
 
 /// The tokio runtime. Use it directly to drive a [`Pump`] of your own or to serve sockets.
 #[derive(Clone, Debug, Default)]
