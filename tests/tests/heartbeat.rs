@@ -103,6 +103,19 @@ fn nothing_happens_after_disconnect() {
 }
 
 #[test]
+fn closing_after_disconnect_waits_for_the_same_goodbye() {
+    let mut s = Script::open(config());
+    s.with(|session, now| session.disconnect(now));
+    s.with(|session, now| session.close(now));
+    let goodbyes = |s: &Script| s.ends.iter().filter(|(_, _, code)| *code == Some(1000)).count();
+    assert_eq!((goodbyes(&s), s.ends.len()), (1, 1), "one close frame, and the socket is not dropped");
+    assert_eq!(s.session.state(), ConnectionState::Closing);
+    s.closed(Some(1000));
+    assert_eq!(s.take_events().last(), Some(&Event::Closed));
+    assert_eq!(s.deadline(), None);
+}
+
+#[test]
 fn a_suspended_host_wakes_to_one_heartbeat_not_to_a_burst() {
     let (mut s, _) = Script::in_room(config());
     s.answers_heartbeats = false;

@@ -217,28 +217,30 @@ impl Session {
     /// [`Event::Closed`] comes last, after at most `close_timeout`.
     pub fn close(&mut self, now: Timestamp) {
         self.advance(now);
-        match (self.connection.state(), self.connection.current()) {
-            (ConnectionState::Closing | ConnectionState::Closed, _) => {}
-            (ConnectionState::Connected, Some(conn)) => {
-                for id in self.channels.by_age() {
-                    self.drop_waiting(id);
-                    self.channels.set_deadline(id, None);
-                    if self.channels.get(id).is_some_and(|channel| channel.phase == Phase::Queued) {
-                        self.channels.set_phase(id, Phase::Idle { errored: false });
-                    }
-                }
-                self.channels.forget_turns();
-                self.heartbeat.stop();
-                self.lane.send(Outgoing::Close { conn, code: 1000, reason: Text::EMPTY });
-                self.connection.closing(conn, self.now.saturating_add(self.config.close_timeout));
+        if matches!(self.connection.state(), ConnectionState::Closing | ConnectionState::Closed) {
+            return;
+        }
+        let open = self.connection.open();
+        // After `disconnect` the close frame is on its way already, and is waited for all the same.
+        let Some(conn) = open.or(self.connection.lingering()) else {
+            if let Some(conn) = self.connection.current() {
+                self.lane.abort(conn);
             }
-            (_, conn) => {
-                if let Some(conn) = conn {
-                    self.lane.abort(conn);
-                }
-                self.finish();
+            return self.finish();
+        };
+        for id in self.channels.by_age() {
+            self.drop_waiting(id);
+            self.channels.set_deadline(id, None);
+            if self.channels.get(id).is_some_and(|channel| channel.phase == Phase::Queued) {
+                self.channels.set_phase(id, Phase::Idle { errored: false });
             }
         }
+        self.channels.forget_turns();
+        self.heartbeat.stop();
+        if open.is_some() {
+            self.lane.send(Outgoing::Close { conn, code: 1000, reason: Text::EMPTY });
+        }
+        self.connection.closing(conn, self.now.saturating_add(self.config.close_timeout));
     }
 
     /// What the connection is doing.
