@@ -51,7 +51,8 @@ impl Payload {
     /// If it is not.
     pub fn from_json_text(text: impl Into<Text>) -> Result<Self, PayloadError> {
         let text = text.into();
-        serde_json::from_str::<&serde_json::value::RawValue>(text.as_str())?;
+        // `from_slice` and not the text's valid prefix: bytes that are not UTF-8 must not slip through.
+        serde_json::from_slice::<&serde_json::value::RawValue>(text.as_bytes())?;
         Ok(Self(Repr::Json(text)))
     }
 
@@ -180,6 +181,8 @@ mod tests {
         for bad in ["", "{", "{} {}", "{not json", "undefined"] {
             assert!(Payload::from_json_text(bad).is_err(), "{bad:?}");
         }
+        assert!(Payload::from_json_text(Text::assume_utf8(Bytes::from_static(b"{}\xff"))).is_err());
+        assert!(Payload::from_json_text(Text::assume_utf8(Bytes::from_static(b"\"\xff\""))).is_err());
     }
 
     #[test]

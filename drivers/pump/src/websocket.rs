@@ -100,11 +100,14 @@ fn retry_after<T>(response: &Response<T>) -> Option<Duration> {
 
 pub(crate) fn to_message(frame: Frame) -> Message {
     match frame {
-        Frame::Text(text) => Message::Text(Utf8Bytes::try_from(text.into_bytes()).unwrap_or_else(|error| {
-            // Text that was only assumed to be UTF-8: the peer must not be sent an illegal frame.
-            debug_assert!(false, "{error}");
-            Utf8Bytes::default()
-        })),
+        Frame::Text(text) => {
+            let bytes = text.into_bytes();
+            Message::Text(match Utf8Bytes::try_from(Bytes::clone(&bytes)) {
+                Ok(utf8) => utf8,
+                // A name that was only assumed to be UTF-8: the peer must not be sent an illegal frame.
+                Err(_) => String::from_utf8_lossy(&bytes).into_owned().into(),
+            })
+        }
         Frame::Binary(bytes) => Message::Binary(bytes),
     }
 }
@@ -146,6 +149,13 @@ mod tests {
         for garbage in ["", "-1", "soon", "1.5", "99999999999999999999999"] {
             assert_eq!(refusal(garbage, "").retry_after, None, "{garbage}");
         }
+    }
+
+    #[test]
+    fn text_that_was_wrongly_assumed_to_be_utf8_is_sent_as_legal_text() {
+        let text = |bytes: &'static [u8]| to_message(Frame::Text(Text::assume_utf8(Bytes::from_static(bytes))));
+        assert_eq!(text("ž".as_bytes()), Message::text("ž"));
+        assert_eq!(text(b"a\xff"), Message::text("a\u{fffd}"));
     }
 
     #[test]
