@@ -133,6 +133,7 @@ impl ClientBridge {
                 }
             }
             Command::Inbox { number, sink } => {
+                self.forget_inboxes();
                 let outlet = self.add_outlet(sink);
                 self.inboxes.insert(number, outlet);
             }
@@ -178,6 +179,20 @@ impl ClientBridge {
         }
         self.routes[channel.slot()] = Some(Route { channel, outlet, owned: inbox.is_none() });
         Ok(channel)
+    }
+
+    /// Gives back the places of inboxes that nobody reads and no channel leads to.
+    fn forget_inboxes(&mut self) {
+        let Self { inboxes, outlets, vacant, routes, .. } = self;
+        inboxes.retain(|_, &mut outlet| {
+            let read = outlets[outlet].as_ref().is_some_and(|sink| !sink.reader_is_gone());
+            let used = read || routes.iter().flatten().any(|route| route.outlet == outlet);
+            if !used {
+                outlets[outlet] = None;
+                vacant.push(outlet);
+            }
+            used
+        });
     }
 
     fn add_outlet(&mut self, sink: Sink<InboxEvent>) -> usize {
@@ -319,5 +334,25 @@ impl ClientBridge {
             _ => return,
         };
         self.tell_inboxes(&connection);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::queue;
+    use rejoin_core::phoenix::Config;
+
+    #[test]
+    fn inboxes_that_nobody_reads_give_their_places_back() {
+        let (_commands, receiver) = async_channel::bounded(1);
+        let mut bridge = ClientBridge::new(receiver, Arc::default());
+        let mut session = Session::new(Config::new("ws://host").unwrap(), Timestamp::ZERO);
+        for number in 0..100 {
+            let (sink, source) = queue(1, true);
+            bridge.carry_out(&mut session, Timestamp::ZERO, Command::Inbox { number, sink });
+            drop(source);
+        }
+        assert_eq!((bridge.outlets.len(), bridge.inboxes.len()), (1, 1));
     }
 }
