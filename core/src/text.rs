@@ -95,8 +95,7 @@ impl Text {
 
     /// The text for names that nearly every frame carries, without touching the frame's reference count.
     pub(crate) fn well_known(name: &[u8]) -> Option<Self> {
-        const NAMES: [&str; 6] =
-            ["broadcast", "postgres_changes", "presence_diff", "presence_state", "system", "phx_reply"];
+        const NAMES: [&str; 5] = ["broadcast", "postgres_changes", "presence_diff", "presence_state", "system"];
         NAMES.iter().find(|known| known.as_bytes() == name).map(|known| Self::from_static(known))
     }
 }

@@ -59,6 +59,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Up<Io> {
                 Poll::Ready(Some(Ok(Message::Close(frame)))) => {
                     // The echo is queued; what the kernel does not take at once is not worth waiting for.
                     let _ = Pin::new(&mut self.websocket).poll_flush(cx);
+                    // 1005 is how WebSocket says that a close frame had no code.
                     let (code, reason) = frame
                         .map_or((1005, Text::EMPTY), |frame| (frame.code.into(), Text::from(frame.reason.as_str())));
                     return Poll::Ready(Read::End { code: Some(code), reason });

@@ -185,7 +185,6 @@ where
                         tap.closed(conn, Direction::In, code, &reason);
                     }
                     self.link = Link::Down;
-                    // 1005 is how WebSocket says that a close frame had no code.
                     self.machine.handle_transport(now, TransportEvent::Closed { conn, code, reason });
                 }
             }

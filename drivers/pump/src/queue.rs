@@ -28,7 +28,7 @@ pub(crate) struct Sink<T> {
     delivered: usize,
     /// What may still be delivered before the reader's count has to be looked at again.
     credit: usize,
-    /// `None` never stops the pump: the oldest are dropped instead.
+    /// Whether a full queue stops the pump; if not, the oldest are dropped.
     blocks: bool,
     capacity: usize,
 }

@@ -34,7 +34,7 @@ pub mod tls;
 
 use std::future::Future;
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_io::{Async, Timer};
 use async_tungstenite::WebSocketStream;
@@ -128,11 +128,6 @@ impl Future for Sleep {
     fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
         std::pin::Pin::new(&mut self.0).poll(cx).map(|_| ())
     }
-}
-
-/// Waits, on smol's timer. For deadlines around [`accept`].
-pub async fn sleep(duration: Duration) {
-    Timer::after(duration).await;
 }
 
 /// Tries every address of the host in turn.

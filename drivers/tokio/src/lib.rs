@@ -31,7 +31,7 @@
 pub mod tls;
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_tungstenite::WebSocketStream;
 use futures_util::future::Either;
@@ -115,11 +115,6 @@ impl TokioRuntime {
     async fn encrypt(&self, _: &str, _: TcpStream) -> Result<Io, OpenError> {
         Err(OpenError::io("wss:// needs the feature `rustls` of rejoin-tokio"))
     }
-}
-
-/// Waits, on tokio's timer. For deadlines around [`accept`].
-pub async fn sleep(duration: Duration) {
-    tokio::time::sleep(duration).await;
 }
 
 /// Tries every address of the host in turn.

@@ -125,7 +125,7 @@ impl Lab for Smol {
         let executor = Arc::new(smol::Executor::new());
         let test = test(Self(executor.clone()));
         let late = async {
-            rejoin_smol::sleep(DEADLINE).await;
+            smol::Timer::after(DEADLINE).await;
             panic!("the test takes longer than {DEADLINE:?}");
         };
         smol::block_on(executor.run(futures_lite::future::or(test, late)));
