@@ -352,7 +352,7 @@ proptest! {
 
     #[test]
     fn random_binary_frames_are_survived(
-        kind in 0u8..4, lengths in proptest::collection::vec(0u8..6, 5),
+        kind in 0u8..6, lengths in proptest::collection::vec(0u8..6, 6),
         rest in proptest::collection::vec(any::<u8>(), 0..40),
     ) {
         exercise_all(&[&[kind][..], &lengths, &rest].concat())?;

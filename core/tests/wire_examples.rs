@@ -2,7 +2,7 @@
 //! rule about what is tolerated and what is refused.
 
 use rejoin_core::phoenix::{ChannelState, Config, JoinOptions, Session};
-use rejoin_core::wire::{DecodeError, EncodeError, Message, Ref, Serializer};
+use rejoin_core::wire::{DecodeError, EncodeError, Message, Ref, Serializer, UserEvent};
 use rejoin_core::{ConnId, Frame, Machine, Payload, PayloadError, Text, Timestamp, TransportAction, TransportEvent};
 
 const V1: Serializer = Serializer::V1;
@@ -26,6 +26,13 @@ fn bytes(bytes: &'static [u8]) -> Payload {
 
 fn refs(message: Message, join_ref: Option<&str>, reference: Option<&str>) -> Message {
     message.with_refs(join_ref.map(Ref::from), reference.map(Ref::from))
+}
+
+/// The vectors' user event with these metadata.
+fn about(metadata: &str) -> UserEvent {
+    let mut event = UserEvent::new("user-event");
+    event.metadata = Some(json(metadata));
+    event
 }
 
 /// From a client, in both directions of translation.
@@ -76,6 +83,47 @@ fn vector_6_binary_broadcast() {
 }
 
 #[test]
+fn vectors_7_and_8_user_broadcast_push() {
+    let message = Message::user_broadcast("top", UserEvent::new("user-event"), json(r#"{"a":"b"}"#));
+    client(V2, &message, &binary(b"\x03\x00\x00\x03\x0a\x00\x01topuser-event{\"a\":\"b\"}"));
+    let message = refs(message, Some("10"), Some("1"));
+    assert_eq!(message.event, "broadcast");
+    client(V2, &message, &binary(b"\x03\x02\x01\x03\x0a\x00\x01101topuser-event{\"a\":\"b\"}"));
+}
+
+#[test]
+fn vector_9_user_broadcast_push_with_metadata() {
+    let message = Message::user_broadcast("top", about(r#"{"extra":"bit"}"#), json(r#"{"a":"b"}"#));
+    let frame = b"\x03\x02\x01\x03\x0a\x0f\x01101topuser-event{\"extra\":\"bit\"}{\"a\":\"b\"}";
+    client(V2, &refs(message, Some("10"), Some("1")), &binary(frame));
+}
+
+#[test]
+fn vector_10_user_broadcast_push_of_bytes() {
+    let message = Message::user_broadcast("top", UserEvent::new("user-event"), bytes(b"\x01\x04"));
+    let frame = binary(b"\x03\x02\x01\x03\x0a\x00\x00101topuser-event\x01\x04");
+    client(V2, &refs(message, Some("10"), Some("1")), &frame);
+}
+
+#[test]
+fn vector_11_user_broadcast() {
+    let message = Message::user_broadcast("top", UserEvent::new("user-event"), json(r#"{"a":"b"}"#));
+    server(&message, &binary(b"\x04\x03\x0a\x00\x01topuser-event{\"a\":\"b\"}"));
+}
+
+#[test]
+fn vector_12_user_broadcast_with_metadata() {
+    let message = Message::user_broadcast("top", about(r#"{"replayed":true}"#), json(r#"{"a":"b"}"#));
+    server(&message, &binary(b"\x04\x03\x0a\x11\x01topuser-event{\"replayed\":true}{\"a\":\"b\"}"));
+}
+
+#[test]
+fn vector_13_user_broadcast_of_bytes() {
+    let message = Message::user_broadcast("top", UserEvent::new("user-event"), bytes(b"\x01\x04"));
+    server(&message, &binary(b"\x04\x03\x0a\x00\x00topuser-event\x01\x04"));
+}
+
+#[test]
 fn vector_14_heartbeat() {
     let message = refs(Message::new("phoenix", "heartbeat", Payload::EMPTY), None, Some("7"));
     client(V2, &message, &text(r#"[null,"7","phoenix","heartbeat",{}]"#));
@@ -83,6 +131,13 @@ fn vector_14_heartbeat() {
     let given = text(r#"{"topic":"phoenix","event":"heartbeat","payload":{},"ref":"7"}"#);
     assert_eq!(V1.decode_from_client(given).as_ref(), Ok(&message));
     client(V1, &message, &text(r#"{"ref":"7","topic":"phoenix","event":"heartbeat","payload":{}}"#));
+}
+
+#[test]
+fn vector_15_user_broadcast_push_beyond_ascii() {
+    let message = Message::user_broadcast("top", UserEvent::new("café-🎉"), json(r#"{"a":"b"}"#));
+    let frame = "\u{3}\u{2}\u{1}\u{3}\u{a}\u{0}\u{1}101topcafé-🎉{\"a\":\"b\"}";
+    client(V2, &refs(message, Some("10"), Some("1")), &binary(frame.as_bytes()));
 }
 
 #[test]
@@ -131,15 +186,14 @@ fn binary_needs_vsn_2() {
 
 #[test]
 fn unknown_kinds_are_named() {
-    for kind in 3..=u8::MAX {
-        let frame = binary(&[kind, 1, 1, 1, 1, b'0', b'1', b't', b'e', 1]);
-        assert_eq!(V2.decode_from_server(frame.clone()), Err(DecodeError::UnknownKind(kind)));
-        assert_eq!(V2.decode_from_client(frame), Err(DecodeError::UnknownKind(kind)));
-    }
-    // Replies and broadcasts do not come from clients.
-    for kind in [1, 2] {
-        let frame = binary(&[kind, 1, 1, 1, 1, b'0', b'1', b't', b'e', 1]);
-        assert_eq!(V2.decode_from_client(frame), Err(DecodeError::UnknownKind(kind)));
+    for kind in 0..=u8::MAX {
+        // Long enough for the header of every kind; all fields are empty.
+        let frame = binary(&[kind, 0, 0, 0, 0, 0, 0, 0]);
+        // Replies and broadcasts do not come from clients, and only they send kind 3.
+        let from_client = V2.decode_from_client(frame.clone());
+        assert_eq!(from_client.err(), (!matches!(kind, 0 | 3)).then_some(DecodeError::UnknownKind(kind)));
+        let from_server = V2.decode_from_server(frame);
+        assert_eq!(from_server.err(), (!matches!(kind, 0..=2 | 4)).then_some(DecodeError::UnknownKind(kind)));
     }
 }
 

@@ -182,6 +182,6 @@ fn reply_of(frame: &Frame, envelope: &Envelope<'_>) -> Option<Reply> {
         Body::Binary { status: Some(status), .. } => {
             Some(Reply { status: wire::cut_text(frame, status), response: envelope.body.to_payload(frame) })
         }
-        Body::Binary { status: None, .. } => None,
+        Body::Binary { status: None, .. } | Body::UserBroadcast { .. } => None,
     }
 }

@@ -254,6 +254,7 @@ fn encode(
         topic,
         event,
         status: None,
+        user_event: None,
         payload,
     };
     serializer.encode(&head, Side::Client).ok()

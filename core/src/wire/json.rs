@@ -8,7 +8,7 @@ use core::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Body, DecodeError, Envelope, Head, Reply, Side, WireRef, quoted};
+use super::{BROADCAST, Body, DecodeError, Envelope, Head, Reply, Side, WireRef, quoted};
 use crate::payload::Payload;
 use crate::text::Text;
 
@@ -164,7 +164,7 @@ pub(super) fn encode_v2(head: &Head<'_>) -> Text {
     out.push(b',');
     push_string(&mut out, head.event);
     out.push(b',');
-    out.extend_from_slice(head.payload.as_bytes());
+    push_payload(&mut out, head);
     out.push(b']');
     Text::assume_utf8(out.into())
 }
@@ -185,7 +185,7 @@ pub(super) fn encode_v1(head: &Head<'_>, from: Side) -> Text {
     out.extend_from_slice(br#","event":"#);
     push_string(&mut out, head.event);
     out.extend_from_slice(br#","payload":"#);
-    out.extend_from_slice(head.payload.as_bytes());
+    push_payload(&mut out, head);
     out.push(b'}');
     Text::assume_utf8(out.into())
 }
@@ -198,7 +198,27 @@ fn encoded_len(head: &Head<'_>) -> usize {
         Some(r) => r.text.len() + 2,
     };
     let strings = head.topic.as_bytes().len() + head.event.as_bytes().len() + 4;
-    reference(&head.join_ref) + reference(&head.reference) + strings + head.payload.len() + 6
+    let user = head.user_event.as_ref().map_or(0, |user| {
+        let metadata = user.metadata.map_or(0, |metadata| metadata.len() + 8);
+        user.event.as_bytes().len() + metadata + 42
+    });
+    reference(&head.join_ref) + reference(&head.reference) + strings + user + head.payload.len() + 6
+}
+
+/// The payload of a user broadcast is wrapped as servers wrap it (section 6.1).
+fn push_payload(out: &mut Vec<u8>, head: &Head<'_>) {
+    let Some(user) = &head.user_event else { return out.extend_from_slice(head.payload.as_bytes()) };
+    out.extend_from_slice(br#"{"event":"#);
+    push_string(out, user.event);
+    if let Some(metadata) = user.metadata.filter(|metadata| !metadata.is_empty()) {
+        out.extend_from_slice(br#","meta":"#);
+        out.extend_from_slice(metadata.as_bytes());
+    }
+    out.extend_from_slice(br#","payload":"#);
+    out.extend_from_slice(head.payload.as_bytes());
+    out.extend_from_slice(br#","type":""#);
+    out.extend_from_slice(BROADCAST.as_bytes());
+    out.extend_from_slice(br#""}"#);
 }
 
 fn push_ref(out: &mut Vec<u8>, reference: Option<&WireRef<'_>>) {

@@ -1,12 +1,14 @@
-//! Messages and the frames they travel in: vsn 1.0.0 objects, vsn 2.0.0 arrays, Phoenix binary.
+//! Messages and the frames they travel in: vsn 1.0.0 objects, vsn 2.0.0 arrays, binary frames.
 //!
-//! Sources: `phoenix-supabase` specification, sections 2.1 (vsn 1), 2.2 (vsn 2) and 2.3 (binary).
+//! Sources: `phoenix-supabase` specification, sections 2.1 (vsn 1), 2.2 (vsn 2), 2.3 (Phoenix
+//! binary) and 2.4 (Supabase binary).
 //! Text or binary is told by the frame, never guessed. Decoding takes a message apart into slices
 //! of its frame and leaves the payload unread.
 
 mod binary;
 mod json;
 mod scan;
+mod user_event;
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -19,6 +21,8 @@ use crate::payload::Payload;
 use crate::text::Text;
 
 pub(crate) use json::parse_reply;
+pub use user_event::{UserBroadcast, UserEvent};
+pub(crate) use user_event::{UserHead, user_broadcast};
 
 /// The topic of the connection itself: heartbeats go there.
 pub(crate) const PHOENIX: &str = "phoenix";
@@ -28,6 +32,8 @@ pub(crate) const REPLY: &str = "phx_reply";
 pub(crate) const ERROR: &str = "phx_error";
 pub(crate) const CLOSE: &str = "phx_close";
 pub(crate) const HEARTBEAT: &str = "heartbeat";
+/// The event of every Supabase broadcast, whatever the user calls it.
+pub(crate) const BROADCAST: &str = "broadcast";
 
 /// How messages are written into frames; the `vsn` of the URL's query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -66,29 +72,38 @@ impl Serializer {
         Ok(self.envelope(&frame, Side::Client)?.to_message(&frame))
     }
 
-    /// Writes a message as a client does.
+    /// Writes a message as a client does. A user broadcast is binary (kind 3) under vsn 2.0.0.
     ///
     /// # Errors
-    /// If a binary payload meets vsn 1.0.0 or a field is longer than a binary header can say.
+    /// If a binary payload meets vsn 1.0.0, a field is longer than a binary header can say, or a
+    /// user event's metadata are not JSON.
     pub fn encode_from_client(self, message: &Message) -> Result<Frame, EncodeError> {
         self.encode(&message.head(), Side::Client)
     }
 
     /// Writes a message as a server does: vsn 1.0.0 drops the join_ref, and a binary payload
-    /// becomes a reply, a push or (without a join_ref) a broadcast.
+    /// becomes a reply, a push or (without a join_ref) a broadcast. A user broadcast is binary
+    /// (kind 4, without refs) under vsn 2.0.0.
     ///
     /// # Errors
-    /// If a binary payload meets vsn 1.0.0 or a field is longer than a binary header can say.
+    /// If a binary payload meets vsn 1.0.0, a field is longer than a binary header can say, or a
+    /// user event's metadata are not JSON.
     pub fn encode_from_server(self, message: &Message) -> Result<Frame, EncodeError> {
         self.encode(&message.head(), Side::Server)
     }
 
     pub(crate) fn encode(self, head: &Head<'_>, from: Side) -> Result<Frame, EncodeError> {
-        match (self, head.payload.is_binary()) {
-            (Self::V1, true) => Err(EncodeError::BinaryNeedsV2),
-            (Self::V2, true) => binary::encode(head, from).map(Frame::Binary),
-            (Self::V1, false) => Ok(Frame::Text(json::encode_v1(head, from))),
-            (Self::V2, false) => Ok(Frame::Text(json::encode_v2(head))),
+        let binary = head.payload.is_binary();
+        if head.user_event.as_ref().is_some_and(|user| user.metadata.is_some_and(Payload::is_binary)) {
+            return Err(EncodeError::BinaryMetadata);
+        }
+        match (self, &head.user_event) {
+            (Self::V1, _) if binary => Err(EncodeError::BinaryNeedsV2),
+            (Self::V1, _) => Ok(Frame::Text(json::encode_v1(head, from))),
+            (Self::V2, Some(UserHead { as_text: true, .. })) if binary => Err(EncodeError::BinaryAsText),
+            (Self::V2, Some(UserHead { as_text: false, .. })) => binary::encode(head, from).map(Frame::Binary),
+            (Self::V2, None) if binary => binary::encode(head, from).map(Frame::Binary),
+            (Self::V2, _) => Ok(Frame::Text(json::encode_v2(head))),
         }
     }
 
@@ -134,13 +149,32 @@ pub struct Message {
     /// The status of a *binary* reply, which has no JSON to put it in; text replies carry theirs
     /// inside the payload. See [`Message::reply`].
     pub status: Option<Text>,
+    /// The head of a user broadcast of kind 3 or 4, whose `event` is `broadcast` and whose payload
+    /// is what the user sent; `None` for everything else. Text broadcasts carry theirs inside the
+    /// payload.
+    pub user_event: Option<UserEvent>,
 }
 
 impl Message {
     /// A message without refs.
     #[must_use]
     pub fn new(topic: impl Into<Text>, event: impl Into<Text>, payload: Payload) -> Self {
-        Self { join_ref: None, reference: None, topic: topic.into(), event: event.into(), payload, status: None }
+        Self {
+            join_ref: None,
+            reference: None,
+            topic: topic.into(),
+            event: event.into(),
+            payload,
+            status: None,
+            user_event: None,
+        }
+    }
+
+    /// A Supabase broadcast: a binary frame under vsn 2.0.0, whichever kind its payload is, and an
+    /// object around the payload under vsn 1.0.0.
+    #[must_use]
+    pub fn user_broadcast(topic: impl Into<Text>, user_event: UserEvent, payload: Payload) -> Self {
+        Self { user_event: Some(user_event), ..Self::new(topic, Text::from_static(BROADCAST), payload) }
     }
 
     /// A `phx_reply` with a status and a response, which may be binary.
@@ -168,6 +202,7 @@ impl Message {
             topic: &self.topic,
             event: &self.event,
             status: self.status.as_ref(),
+            user_event: self.user_event.as_ref().map(UserEvent::head),
             payload: &self.payload,
         }
     }
@@ -272,6 +307,7 @@ pub(crate) struct Envelope<'f> {
 pub(crate) enum Body<'f> {
     Json(&'f [u8]),
     Binary { data: &'f [u8], status: Option<&'f [u8]> },
+    UserBroadcast { event: &'f [u8], metadata: &'f [u8], data: &'f [u8], json: bool },
 }
 
 #[derive(Debug, Clone)]
@@ -287,6 +323,7 @@ pub(crate) struct Head<'a> {
     pub(crate) topic: &'a Text,
     pub(crate) event: &'a Text,
     pub(crate) status: Option<&'a Text>,
+    pub(crate) user_event: Option<UserHead<'a>>,
     pub(crate) payload: &'a Payload,
 }
 
@@ -345,16 +382,24 @@ impl Envelope<'_> {
     fn to_message(&self, frame: &Frame) -> Message {
         let cut = |field: &[u8]| cut_text(frame, field);
         let cut_ref = |r: &WireRef<'_>| Ref { text: cut(&r.text), number: r.number };
+        let (user_event, payload) = match self.body.user_parts(frame) {
+            Some(parts) => {
+                let (event, metadata, payload) = user_broadcast(frame.clone(), parts).into_parts();
+                (Some(UserEvent { event, metadata }), payload)
+            }
+            None => (None, self.body.to_payload(frame)),
+        };
         Message {
             join_ref: self.join_ref.as_ref().map(cut_ref),
             reference: self.reference.as_ref().map(cut_ref),
             topic: cut(&self.topic),
-            event: cut(&self.event),
-            payload: self.body.to_payload(frame),
+            event: Text::well_known(&self.event).unwrap_or_else(|| cut(&self.event)),
+            payload,
             status: match self.body {
                 Body::Binary { status: Some(status), .. } => Some(cut_text(frame, status)),
                 _ => None,
             },
+            user_event,
         }
     }
 }
@@ -362,14 +407,18 @@ impl Envelope<'_> {
 impl Body<'_> {
     pub(crate) fn to_payload(self, frame: &Frame) -> Payload {
         match self {
-            Body::Json(json) => Payload::unread_json(cut_text(frame, json)),
-            Body::Binary { data, .. } => Payload::binary(cut(frame, data)),
+            Body::Json(data) | Body::UserBroadcast { data, json: true, .. } => {
+                Payload::unread_json(cut_text(frame, data))
+            }
+            Body::Binary { data, .. } | Body::UserBroadcast { data, json: false, .. } => {
+                Payload::binary(cut(frame, data))
+            }
         }
     }
 
     /// Where the payload lies, so that the frame itself can be narrowed to it.
     pub(crate) fn range(self, frame: &Frame) -> Option<core::ops::Range<usize>> {
-        let (Body::Json(part) | Body::Binary { data: part, .. }) = self;
+        let (Body::Json(part) | Body::Binary { data: part, .. } | Body::UserBroadcast { data: part, .. }) = self;
         offset(frame, part).map(|at| at..at + part.len())
     }
 }
@@ -466,6 +515,10 @@ impl core::error::Error for DecodeError {}
 pub enum EncodeError {
     /// vsn 1.0.0 has no binary frames.
     BinaryNeedsV2,
+    /// A broadcast that has to go as text has a payload of raw bytes.
+    BinaryAsText,
+    /// The metadata of a user event are raw bytes.
+    BinaryMetadata,
     /// A binary header counts a field's UTF-8 bytes in one byte.
     FieldTooLong {
         /// Which field.
@@ -479,6 +532,8 @@ impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BinaryNeedsV2 => f.write_str("binary payloads need vsn 2.0.0"),
+            Self::BinaryAsText => f.write_str("a broadcast sent as text cannot have a binary payload; send JSON"),
+            Self::BinaryMetadata => f.write_str("the metadata of a broadcast must be JSON, not raw bytes"),
             Self::FieldTooLong { field, len } => {
                 write!(f, "the {field} has {len} bytes; a binary frame can say at most 255")
             }
