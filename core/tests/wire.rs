@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use rejoin_core::wire::{DecodeError, EncodeError, Message, Ref, Serializer};
+use rejoin_core::wire::{DecodeError, EncodeError, Message, Ref, Serializer, UserEvent};
 use rejoin_core::{Frame, Payload, Text};
 use serde_json::Value;
 
@@ -103,6 +103,18 @@ prop_compose! {
         payload in binary_payload(),
     ) -> Message {
         Message::new(topic.as_str(), event.as_str(), payload).with_refs(refs.0, refs.1)
+    }
+}
+
+prop_compose! {
+    fn user_broadcast()(
+        refs in (binary_ref(), binary_ref()), topic in short(name()), event in short(name()),
+        metadata in proptest::option::of(json_payload().prop_filter("over 255 bytes", |json| json.len() <= 255)),
+        payload in prop_oneof![json().prop_map(|value| Payload::json(&value).unwrap()), binary_payload()],
+    ) -> Message {
+        let mut user_event = UserEvent::new(event.as_str());
+        user_event.metadata = metadata;
+        Message::user_broadcast(topic.as_str(), user_event, payload).with_refs(refs.0, refs.1)
     }
 }
 
@@ -312,6 +324,40 @@ proptest! {
     }
 
     #[test]
+    fn any_user_broadcast_survives_its_frame(message in user_broadcast()) {
+        let frame = encode(Serializer::V2, From::Client, &message).unwrap();
+        prop_assert_eq!(frame.as_bytes()[0], 3);
+        prop_assert_eq!(decode(Serializer::V2, From::Client, frame), Ok(message.clone()));
+
+        // On its way back it has no refs.
+        let message = message.with_refs(None, None);
+        let frame = encode(Serializer::V2, From::Server, &message).unwrap();
+        prop_assert_eq!(frame.as_bytes()[0], 4);
+        prop_assert_eq!(decode(Serializer::V2, From::Server, frame), Ok(message));
+    }
+
+    #[test]
+    fn a_user_broadcast_under_vsn_1_says_the_same_in_json(message in user_broadcast()) {
+        for from in SIDES {
+            let encoded = encode(Serializer::V1, from, &message);
+            if message.payload.is_binary() {
+                prop_assert_eq!(encoded, Err(EncodeError::BinaryNeedsV2));
+                continue;
+            }
+            let text = decode(Serializer::V1, from, encoded.unwrap()).unwrap();
+            prop_assert_eq!((&text.topic, &text.event, &text.user_event), (&message.topic, &message.event, &None));
+            let user = message.user_event.as_ref().unwrap();
+            let mut expected = serde_json::json!({
+                "event": user.event.as_str(), "payload": message.payload.parse::<Value>().unwrap(), "type": "broadcast",
+            });
+            if let Some(metadata) = &user.metadata {
+                expected["meta"] = metadata.parse().unwrap();
+            }
+            prop_assert_eq!(text.payload.parse::<Value>().unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn any_text_reply_can_be_read(status in name(), response in json()) {
         let response = Payload::json(&response).unwrap();
         let message = Message::reply("t", status.as_str(), &response).with_refs(Some(1.into()), Some(2.into()));
@@ -360,7 +406,7 @@ proptest! {
 
     #[test]
     fn mutated_frames_are_survived(
-        fields in fields(), message in binary_message(), order in Just(vec![0, 1, 2, 3, 4]).prop_shuffle(),
+        fields in fields(), message in binary_message(), broadcast in user_broadcast(), order in Just(vec![0, 1, 2, 3, 4]).prop_shuffle(),
         mutations in proptest::collection::vec(mutation(), 1..6),
     ) {
         let mut reply = Message::reply(message.topic.clone(), "ok", &message.payload);
@@ -371,6 +417,8 @@ proptest! {
             encode(Serializer::V2, From::Client, &message).unwrap().as_bytes().to_vec(),
             encode(Serializer::V2, From::Server, &message).unwrap().as_bytes().to_vec(),
             encode(Serializer::V2, From::Server, &reply).unwrap().as_bytes().to_vec(),
+            encode(Serializer::V2, From::Client, &broadcast).unwrap().as_bytes().to_vec(),
+            encode(Serializer::V2, From::Server, &broadcast).unwrap().as_bytes().to_vec(),
         ];
         for mut frame in frames {
             for mutation in &mutations {

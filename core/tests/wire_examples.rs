@@ -167,7 +167,26 @@ fn a_field_that_is_too_long_is_named() {
     }
     assert_eq!(V2.encode_from_client(&reference), too_long("ref"));
     assert_eq!(V2.encode_from_server(&status), too_long("status"));
+    let user = |join_ref, reference, topic: &str, event: &str, metadata: &str| {
+        let mut event = UserEvent::new(event);
+        event.metadata = Some(json(metadata));
+        refs(Message::user_broadcast(topic, event, Payload::EMPTY), join_ref, reference)
+    };
+    let long_json = format!("\"{}\"", "é".repeat(127));
+    for (message, field) in [
+        (user(Some(&long), None, "t", "e", "{}"), "join_ref"),
+        (user(None, Some(&long), "t", "e", "{}"), "ref"),
+        (user(None, None, &long, "e", "{}"), "topic"),
+        (user(None, None, "t", &long, "{}"), "event"),
+        (user(None, None, "t", "e", &long_json), "metadata"),
+    ] {
+        assert_eq!(V2.encode_from_client(&message), too_long(field));
+        if !field.ends_with("ref") {
+            assert_eq!(V2.encode_from_server(&message), too_long(field));
+        }
+    }
     // A text frame has no such limit.
+    assert!(V1.encode_from_client(&user(Some(&long), Some(&long), &long, &long, &long_json)).is_ok());
     let message = Message::new(long.as_str(), long.as_str(), Payload::EMPTY);
     for serializer in [V1, V2] {
         let frame = serializer.encode_from_client(&message).unwrap();
@@ -180,6 +199,9 @@ fn binary_needs_vsn_2() {
     let message = Message::new("t", "e", bytes(b""));
     assert_eq!(V1.encode_from_client(&message), Err(EncodeError::BinaryNeedsV2));
     assert_eq!(V1.encode_from_server(&message), Err(EncodeError::BinaryNeedsV2));
+    let broadcast = Message::user_broadcast("t", UserEvent::new("e"), bytes(b""));
+    assert_eq!(V1.encode_from_client(&broadcast), Err(EncodeError::BinaryNeedsV2));
+    assert_eq!(V1.decode_from_server(binary(b"\x04\x01\x01\x00\x01te{}")), Err(DecodeError::UnexpectedBinary));
     assert_eq!(V1.decode_from_server(binary(b"\x02\x01\x01te")), Err(DecodeError::UnexpectedBinary));
     assert_eq!(V1.decode_from_client(binary(b"")), Err(DecodeError::UnexpectedBinary));
 }
@@ -211,6 +233,8 @@ fn a_header_cut_anywhere_is_truncated() {
     check(b"\x00\x03\x03\x0a123topsome-event\x01\x01", 2, |frame| V2.decode_from_server(frame));
     check(b"\x01\x03\x02\x03\x0210012topok\x01\x01", 2, |frame| V2.decode_from_server(frame));
     check(b"\x02\x03\x0atopsome-event\x01\x01", 2, |frame| V2.decode_from_server(frame));
+    check(b"\x03\x02\x01\x03\x02\x02\x01101topev{}[]", 2, |frame| V2.decode_from_client(frame));
+    check(b"\x04\x03\x02\x02\x00topev{}\x01\x01", 2, |frame| V2.decode_from_server(frame));
 }
 
 #[test]
@@ -220,10 +244,83 @@ fn header_fields_must_be_utf8_and_data_need_not() {
     {
         assert_eq!(V2.decode_from_server(binary(broken)), Err(DecodeError::NotUtf8), "{broken:?}");
     }
+    for broken in [&b"\x04\x01\x01\x01\x01\xffem"[..], b"\x04\x01\x01\x01\x01t\xffm", b"\x04\x01\x01\x01\x01te\xff"] {
+        assert_eq!(V2.decode_from_server(binary(broken)), Err(DecodeError::NotUtf8), "{broken:?}");
+    }
+    for at in 7..12 {
+        let mut broken = *b"\x03\x01\x01\x01\x01\x01\x00jrtem\xff";
+        assert!(V2.decode_from_client(binary(&broken)).is_ok());
+        broken[at] = 0xff;
+        assert_eq!(V2.decode_from_client(binary(&broken)), Err(DecodeError::NotUtf8), "byte {at}");
+    }
     // The two bytes of one character in two fields: neither is text.
     assert_eq!(V2.decode_from_server(binary(b"\x02\x01\x01\xc3\xa9")), Err(DecodeError::NotUtf8));
     let message = V2.decode_from_server(binary(b"\x02\x01\x01te\xff\xfe")).unwrap();
     assert_eq!(message.payload.as_bytes(), b"\xff\xfe");
+}
+
+#[test]
+fn no_metadata_are_no_bytes_and_not_an_empty_object() {
+    let bare = V2.decode_from_server(binary(b"\x04\x01\x01\x00\x01te{}")).unwrap();
+    assert_eq!(bare.user_event, Some(UserEvent::new("e")));
+    let empty = V2.decode_from_server(binary(b"\x04\x01\x01\x02\x01te{}{}")).unwrap();
+    assert_eq!(empty.user_event.unwrap().metadata, Some(Payload::EMPTY));
+}
+
+#[test]
+fn every_encoding_but_zero_is_json() {
+    for encoding in 0..=u8::MAX {
+        let from_server = V2.decode_from_server(binary(&[4, 1, 1, 0, encoding, b't', b'e', b'1'])).unwrap();
+        let from_client = V2.decode_from_client(binary(&[3, 0, 0, 1, 1, 0, encoding, b't', b'e', b'1'])).unwrap();
+        let expected = if encoding == 0 { bytes(b"1") } else { json("1") };
+        assert_eq!((&from_server.payload, &from_client.payload), (&expected, &expected), "{encoding}");
+    }
+}
+
+/// No server looks at what a peer sends as JSON (trap T52).
+#[test]
+fn json_of_a_user_broadcast_shows_its_faults_only_to_its_reader() {
+    for payload in ["", "nonsense", "{} {}", "\u{0}"] {
+        let frame = binary(format!("\u{4}\u{1}\u{1}\u{1}\u{1}te{{{payload}").as_bytes());
+        let message = V2.decode_from_server(frame.clone()).unwrap();
+        assert_eq!(message.payload.as_json(), Some(payload));
+        assert!(message.payload.parse::<serde_json::Value>().is_err(), "{payload:?}");
+        let metadata = message.user_event.as_ref().unwrap().metadata.as_ref().unwrap();
+        assert!(metadata.parse::<serde_json::Value>().is_err());
+        // A relay passes it on as it came.
+        assert_eq!(V2.encode_from_server(&message), Ok(frame));
+    }
+    let not_utf8 = V2.decode_from_server(binary(b"\x04\x01\x01\x00\x01te\"\xff\"")).unwrap();
+    assert_eq!(not_utf8.payload.as_bytes(), b"\"\xff\"");
+    assert!(not_utf8.payload.parse::<serde_json::Value>().is_err());
+}
+
+#[test]
+fn a_user_broadcast_under_vsn_1_is_an_object_around_its_payload() {
+    let message = refs(Message::user_broadcast("t", UserEvent::new("e\""), json("[1 ]")), Some("1"), Some("2"));
+    let inner = r#"{"event":"e\"","payload":[1 ],"type":"broadcast"}"#;
+    let frame = format!(r#"{{"join_ref":"1","ref":"2","topic":"t","event":"broadcast","payload":{inner}}}"#);
+    assert_eq!(V1.encode_from_client(&message), Ok(text(&frame)));
+    let frame = format!(r#"{{"ref":"2","topic":"t","event":"broadcast","payload":{inner}}}"#);
+    assert_eq!(V1.encode_from_server(&message), Ok(text(&frame)));
+
+    let message = Message::user_broadcast("t", about(r#"{"id":1}"#), Payload::EMPTY);
+    let inner = r#"{"event":"user-event","meta":{"id":1},"payload":{},"type":"broadcast"}"#;
+    let frame = text(&format!(r#"{{"ref":null,"topic":"t","event":"broadcast","payload":{inner}}}"#));
+    assert_eq!(V1.encode_from_server(&message).as_ref(), Ok(&frame));
+    // Read back it is a text broadcast like any other.
+    assert_eq!(V1.decode_from_server(frame), Ok(Message::new("t", "broadcast", json(inner))));
+}
+
+#[test]
+fn metadata_must_be_json() {
+    let mut event = UserEvent::new("e");
+    event.metadata = Some(bytes(b"{}"));
+    let message = Message::user_broadcast("t", event, Payload::EMPTY);
+    for serializer in [V1, V2] {
+        assert_eq!(serializer.encode_from_client(&message), Err(EncodeError::BinaryMetadata));
+        assert_eq!(serializer.encode_from_server(&message), Err(EncodeError::BinaryMetadata));
+    }
 }
 
 #[test]

@@ -208,6 +208,6 @@ fn same(a: &Message, b: &Message) -> bool {
     if !utf8(&b.topic) || !utf8(&b.event) || b.join_ref.iter().chain(&b.reference).any(|r| r.as_str().is_empty()) {
         return true;
     }
-    (refs(a), &a.topic, &a.event, &a.status) == (refs(b), &b.topic, &b.event, &b.status)
+    (refs(a), &a.topic, &a.event, &a.status, &a.user_event) == (refs(b), &b.topic, &b.event, &b.status, &b.user_event)
         && a.payload.as_bytes().trim_ascii() == b.payload.as_bytes().trim_ascii()
 }

@@ -136,7 +136,7 @@ fn payload(bytes: Bytes, json: bool) -> Payload {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Serializer, Side};
+    use super::super::{EncodeError, Head, Serializer, Side};
     use super::*;
 
     fn received(frame: &'static [u8]) -> UserBroadcast {
@@ -175,6 +175,31 @@ mod tests {
         {
             assert_eq!(part.as_ptr(), WITH_METADATA[at..].as_ptr());
         }
+    }
+
+    #[test]
+    fn a_broadcast_may_go_as_text_unless_it_is_raw_bytes() {
+        let (topic, event, user_event) = (Text::from("t"), Text::from("broadcast"), Text::from("user-event"));
+        let (metadata, payload) = (Payload::json(&[1]).unwrap(), Payload::binary(Bytes::new()));
+        let head = |metadata, payload| Head {
+            join_ref: None,
+            reference: None,
+            topic: &topic,
+            event: &event,
+            status: None,
+            user_event: Some(UserHead { event: &user_event, metadata, as_text: true }),
+            payload,
+        };
+        let empty = Payload::EMPTY;
+        let text = |metadata| Serializer::V2.encode(&head(metadata, &empty), Side::Client).unwrap();
+        for (metadata, inner) in [
+            (None, r#"{"event":"user-event","payload":{},"type":"broadcast"}"#),
+            (Some(&metadata), r#"{"event":"user-event","meta":[1],"payload":{},"type":"broadcast"}"#),
+        ] {
+            let expected = alloc::format!(r#"[null,null,"t","broadcast",{inner}]"#);
+            assert_eq!(text(metadata), Frame::Text(expected.into()));
+        }
+        assert_eq!(Serializer::V2.encode(&head(None, &payload), Side::Client), Err(EncodeError::BinaryAsText));
     }
 
     #[test]
