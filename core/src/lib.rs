@@ -48,6 +48,7 @@ mod machine;
 mod payload;
 pub mod phoenix;
 mod slab;
+pub mod supabase;
 mod text;
 mod time;
 pub mod wire;
