@@ -2,5 +2,12 @@
 #![expect(dead_code, reason = "the session is to use what is pub(crate) here")]
 
 mod access_token;
+mod channel_config;
+mod join;
 
 pub use access_token::{AccessToken, ApiKey, ApiKeyError, TokenError};
+pub use channel_config::{
+    BroadcastConfig, ChannelConfig, ConfigError, PostgresBinding, PostgresEvent, PostgresWait, PresenceConfig,
+    RejoinPolicy, Replay, UnixMillis,
+};
+pub use join::{TopicError, topic_of};
