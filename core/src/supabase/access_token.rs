@@ -354,7 +354,9 @@ mod tests {
                     let shown = format!("{token:?}");
                     prop_assert!(!shown.contains("eyJ"), "{}", shown);
                 }
-                Err(error) => prop_assert!(matches!(error, TokenError::NotAJwt | TokenError::Claims | TokenError::Expiry)),
+                Err(error) => {
+                    prop_assert!(matches!(error, TokenError::NotAJwt | TokenError::Claims | TokenError::Expiry));
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 mod access_token;
 mod channel_config;
 mod join;
+mod refusal;
 
 pub use access_token::{AccessToken, ApiKey, ApiKeyError, TokenError};
 pub use channel_config::{
@@ -11,3 +12,4 @@ pub use channel_config::{
     RejoinPolicy, Replay, UnixMillis,
 };
 pub use join::{TopicError, topic_of};
+pub use refusal::{Refusal, RefusalClass, SystemMessage, UpgradeClass, UpgradeRefusal};
