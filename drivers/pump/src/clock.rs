@@ -1,6 +1,6 @@
 //! From a runtime's instants to the core's timestamps: one subtraction a turn.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rejoin_core::Timestamp;
 
@@ -29,4 +29,9 @@ impl Clock {
         let since = Duration::from_nanos(timestamp.as_nanos());
         self.epoch.checked_add(since).unwrap_or_else(|| self.epoch + Duration::from_secs(365 * 24 * 3600))
     }
+}
+
+/// The system's time since the Unix epoch; zero if its clock stands before that.
+pub(crate) fn unix_time() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

@@ -193,7 +193,7 @@ struct Pipe {
     writer: Option<Waker>,
 }
 
-fn pipe() -> (MemoryIo, MemoryIo) {
+pub(crate) fn pipe() -> (MemoryIo, MemoryIo) {
     let (one, two) = (Arc::<Mutex<Pipe>>::default(), Arc::<Mutex<Pipe>>::default());
     (MemoryIo { incoming: one.clone(), outgoing: two.clone() }, MemoryIo { incoming: two, outgoing: one })
 }

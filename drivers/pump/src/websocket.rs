@@ -1,18 +1,20 @@
 //! Where tungstenite is told our limits, and its errors are told apart.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::client::IntoClientRequest;
 use async_tungstenite::tungstenite::error::{CapacityError, UrlError};
 use async_tungstenite::tungstenite::handshake::client::Request;
-use async_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response, Uri};
+use async_tungstenite::tungstenite::http::header::{HOST, RETRY_AFTER};
+use async_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Uri};
 use async_tungstenite::tungstenite::protocol::WebSocketConfig;
 use async_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use rejoin_core::{ConnectRequest, Frame, OpenError, Text};
 
+use crate::clock::unix_time;
 use crate::read_ahead::ReadAhead;
 
 /// Per connection, allocated for as long as it lives; messages larger than this get room of their own.
@@ -39,13 +41,16 @@ pub fn websocket_config(frame_bytes: usize) -> WebSocketConfig {
 /// # Errors
 /// If the URL has no host.
 pub fn host_and_port(request: &ConnectRequest) -> Result<(String, u16), OpenError> {
-    let uri: Uri = request.url.parse().map_err(|_| OpenError::io("the URL cannot be dialled"))?;
+    let uri: Uri = request.url.parse().map_err(|_| cannot_be_dialled())?;
     let host = uri.host().ok_or_else(|| OpenError::io("the URL has no host"))?;
     let default = if uri.scheme_str() == Some("wss") { 443 } else { 80 };
     Ok((host.trim_matches(['[', ']']).to_owned(), uri.port_u16().unwrap_or(default)))
 }
 
 /// The client's half of the WebSocket handshake over a connected stream.
+///
+/// A header `host` of the request replaces the one that its URL asks for: a server behind a proxy
+/// may tell its tenants apart by it. Every other header is added to those of the handshake.
 ///
 /// # Errors
 /// If the server refuses or does not speak WebSocket.
@@ -60,42 +65,57 @@ where
     let config = websocket_config(frame_bytes);
     match async_tungstenite::client_async_with_config(http_request(request)?, ReadAhead::new(io), Some(config)).await {
         Ok((websocket, _response)) => Ok(websocket),
-        Err(error) => Err(open_error(error)),
+        Err(error) => Err(open_error(error, unix_time())),
     }
 }
 
-/// What a failed handshake means.
+/// What a failed handshake means. A refusal's `Retry-After` may be a date, so the time since the
+/// Unix epoch is asked for.
 #[must_use]
-pub fn open_error(error: Error) -> OpenError {
+pub fn open_error(error: Error, unix_time: Duration) -> OpenError {
     match error {
         Error::Http(response) => {
-            let retry_after = retry_after(&response);
+            let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let retry_after = retry_after.and_then(|value| delay(value, unix_time));
             let body = response.body().as_deref().unwrap_or_default();
             let body = String::from_utf8_lossy(&body[..body.len().min(REFUSAL_BODY)]);
             OpenError::refused(response.status().as_u16(), retry_after, body)
         }
-        Error::Url(UrlError::UnableToConnect(_)) => OpenError::io("the URL cannot be dialled"),
+        Error::Url(UrlError::UnableToConnect(_)) => cannot_be_dialled(),
         Error::Io(error) => OpenError::io(error.to_string()),
         error => OpenError::io(format!("the server did not speak WebSocket: {error}")),
     }
 }
 
 fn http_request(request: &ConnectRequest) -> Result<Request, OpenError> {
-    let mut http = request.url.as_str().into_client_request().map_err(open_error)?;
+    let mut http = request.url.as_str().into_client_request().map_err(|_| cannot_be_dialled())?;
     for (name, value) in &request.headers {
         let bad = |what: &str| OpenError::io(format!("the header `{}` has an illegal {what}", name.as_str()));
         let name = HeaderName::try_from(name.as_str()).map_err(|_| bad("name"))?;
         let mut value = HeaderValue::try_from(value.as_str()).map_err(|_| bad("value"))?;
         value.set_sensitive(true);
-        http.headers_mut().append(name, value);
+        if name == HOST {
+            http.headers_mut().insert(name, value);
+        } else {
+            http.headers_mut().append(name, value);
+        }
     }
     Ok(http)
 }
 
-/// Seconds only; a date or anything else counts as absent.
-fn retry_after<T>(response: &Response<T>) -> Option<Duration> {
-    let value = response.headers().get("retry-after")?.to_str().ok()?;
-    value.trim().parse().ok().map(Duration::from_secs)
+fn cannot_be_dialled() -> OpenError {
+    OpenError::io("the URL cannot be dialled")
+}
+
+/// What a `Retry-After` asks for: seconds, or a date in one of HTTP's three formats, of which a
+/// past one asks for no delay (RFC 9110, section 10.2.3). Anything else counts as absent.
+fn delay(retry_after: &str, unix_time: Duration) -> Option<Duration> {
+    let value = retry_after.trim();
+    if value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return value.parse().ok().map(Duration::from_secs);
+    }
+    let date = httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(date.saturating_sub(unix_time))
 }
 
 pub(crate) fn to_message(frame: Frame) -> Message {
@@ -135,20 +155,87 @@ pub(crate) fn close_code_for(error: &Error) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::pipe;
+    use async_tungstenite::tungstenite::http::Response;
+    use futures_lite::AsyncReadExt;
+    use futures_lite::future::{block_on, zip};
+    use rejoin_core::ConnId;
 
-    fn refusal(retry_after: &str, body: &str) -> OpenError {
-        let response = Response::builder().status(429).header("retry-after", retry_after);
-        open_error(Error::Http(Box::new(response.body(Some(body.as_bytes().to_vec())).unwrap())))
+    /// Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110, section 5.6.7.
+    const EXAMPLE: Duration = Duration::from_secs(784_111_777);
+
+    fn request(url: &str) -> ConnectRequest {
+        ConnectRequest::new(ConnId::new(1), url, Duration::ZERO)
+    }
+
+    fn refusal(status: u16, retry_after: &str, unix_time: Duration) -> OpenError {
+        let response = Response::builder().status(status).header("retry-after", retry_after);
+        let body = Some(vec![b'x'; 5_000]);
+        open_error(Error::Http(Box::new(response.body(body).unwrap())), unix_time)
     }
 
     #[test]
-    fn a_refusal_keeps_its_status_a_bounded_body_and_whole_seconds_of_retry_after() {
-        let error = refusal("12", &"x".repeat(5_000));
-        assert_eq!((error.status, error.retry_after), (Some(429), Some(Duration::from_secs(12))));
-        assert_eq!(error.message.len(), REFUSAL_BODY);
-        for garbage in ["", "-1", "soon", "1.5", "99999999999999999999999"] {
-            assert_eq!(refusal(garbage, "").retry_after, None, "{garbage}");
+    fn a_refusal_keeps_its_status_and_a_bounded_body() {
+        let error = refusal(429, "12", EXAMPLE);
+        assert_eq!(error.status, Some(429));
+        assert_eq!(error.message, "x".repeat(REFUSAL_BODY));
+    }
+
+    /// Trap T95.
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_garbage_is_no_answer() {
+        let minute_before = EXAMPLE - Duration::from_secs(60);
+        let minute_after = EXAMPLE + Duration::from_secs(60);
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        for (value, unix_time, expected) in [
+            ("0", EXAMPLE, seconds(0)),
+            ("12", EXAMPLE, seconds(12)),
+            (" 12 ", EXAMPLE, seconds(12)),
+            ("18446744073709551615", EXAMPLE, seconds(u64::MAX)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", minute_before, seconds(60)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", minute_before, seconds(60)),
+            ("Sun Nov  6 08:49:37 1994", minute_before, seconds(60)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", EXAMPLE, seconds(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", minute_after, seconds(0)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Duration::ZERO, seconds(253_402_300_799)),
+            ("", EXAMPLE, None),
+            ("-1", EXAMPLE, None),
+            ("+1", EXAMPLE, None),
+            ("1.5", EXAMPLE, None),
+            ("soon", EXAMPLE, None),
+            ("99999999999999999999999", EXAMPLE, None),
+            ("Sun, 06 Nov 1994 08:49:37", minute_before, None),
+            ("Sun, 06 Nov 1994 08:49:37 +0200", minute_before, None),
+            ("Sun, 36 Nov 1994 08:49:37 GMT", minute_before, None),
+            ("1994-11-06T08:49:37Z", minute_before, None),
+        ] {
+            for status in [408, 429, 503] {
+                assert_eq!(refusal(status, value, unix_time).retry_after, expected, "{status} with `{value}`");
+            }
         }
+    }
+
+    #[test]
+    fn a_header_named_host_replaces_the_one_of_the_url_and_others_are_added() {
+        let mut request = request("ws://localhost:4000/socket");
+        for (name, value) in [("Host", "tenant.example"), ("x-one", "1"), ("x-one", "2")] {
+            request.headers.push((Text::from_static(name), Text::from_static(value)));
+        }
+        let (ours, mut theirs) = pipe();
+        let server = async move {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                theirs.read_exact(&mut byte).await.unwrap();
+                head.extend(byte);
+            }
+            String::from_utf8(head).unwrap().to_lowercase()
+        };
+        let (opened, head) = block_on(zip(open_websocket(&request, 1024, ours), server));
+        assert!(opened.is_err(), "the server hangs up without an answer");
+        let with = |prefix: &str| head.lines().filter(|line| line.starts_with(prefix)).collect::<Vec<_>>();
+        assert_eq!(with("host:"), ["host: tenant.example"]);
+        assert_eq!(with("x-one:"), ["x-one: 1", "x-one: 2"]);
     }
 
     #[test]
@@ -160,8 +247,7 @@ mod tests {
 
     #[test]
     fn hosts_and_ports_are_taken_from_the_url() {
-        let target =
-            |url: &str| host_and_port(&ConnectRequest::new(rejoin_core::ConnId::new(1), url, Duration::ZERO)).ok();
+        let target = |url: &str| host_and_port(&request(url)).ok();
         assert_eq!(target("ws://host/socket"), Some(("host".into(), 80)));
         assert_eq!(target("wss://host/socket?a=b"), Some(("host".into(), 443)));
         assert_eq!(target("ws://[::1]:4000/"), Some(("::1".into(), 4000)));
