@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_channel::Receiver;
 use futures_channel::oneshot;
@@ -289,6 +290,12 @@ impl Bridge<Session> for ClientBridge {
 
     fn request(&mut self, _: &mut Session, _: Timestamp, request: Infallible) {
         match request {}
+    }
+
+    fn wall_clock(&mut self, session: &mut Session, now: Timestamp, _: Duration, jumped: bool) {
+        if jumped {
+            session.probe(now);
+        }
     }
 
     fn hang_up(&mut self, session: &mut Session, now: Timestamp) {

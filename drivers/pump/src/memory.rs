@@ -2,7 +2,9 @@
 //!
 //! [`MemoryRuntime::connect`](crate::Runtime::connect) gives one end of an in-memory pipe to the
 //! pump; [`MemoryListener::accept`] gives the other end to the test, which serves it with
-//! [`serve`](crate::serve). Time stands still until [`MemoryRuntime::advance`] moves it.
+//! [`serve`](crate::serve). Time stands still until [`MemoryRuntime::advance`] moves it; the wall
+//! clock begins at 1 800 000 000 s after the Unix epoch and moves with it, or alone when
+//! [`MemoryRuntime::suspend`] says that the host slept.
 //!
 //! ```
 //! use rejoin_pump::core::phoenix::{Config, JoinOptions, ServerConfig, ServerEvent};
@@ -62,12 +64,14 @@ use crate::websocket::websocket_config;
 const PIPE_BYTES: usize = 64 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: usize = 16;
+/// The wall clock of a new network: 15 January 2027, 08:00 UTC.
+const UNIX_TIME: Duration = Duration::from_secs(1_800_000_000);
 
 /// A runtime and the server side of its network. Both may be cloned.
 #[must_use]
 pub fn network() -> (MemoryRuntime, MemoryListener) {
     let (dialled, accepted) = async_channel::bounded(BACKLOG);
-    let time = Arc::new(Mutex::new(Time { now: Instant::now(), sleepers: Vec::new() }));
+    let time = Arc::new(Mutex::new(Time { now: Instant::now(), unix_time: UNIX_TIME, sleepers: Vec::new() }));
     (MemoryRuntime { dialled, time }, MemoryListener { accepted })
 }
 
@@ -80,6 +84,7 @@ pub struct MemoryRuntime {
 
 struct Time {
     now: Instant,
+    unix_time: Duration,
     sleepers: Vec<(Instant, Waker)>,
 }
 
@@ -88,12 +93,19 @@ impl MemoryRuntime {
     pub fn advance(&self, by: Duration) {
         let mut time = lock(&self.time);
         time.now += by;
+        time.unix_time += by;
         let now = time.now;
         let (due, waiting) = time.sleepers.drain(..).partition(|(at, _)| *at <= now);
         time.sleepers = waiting;
         drop(time);
         let due: Vec<(Instant, Waker)> = due;
         due.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+
+    /// Moves the wall clock only, as when a laptop sleeps with its lid closed: timers stand still
+    /// and nobody is woken.
+    pub fn suspend(&self, by: Duration) {
+        lock(&self.time).unix_time += by;
     }
 }
 
@@ -132,6 +144,10 @@ impl Runtime for MemoryRuntime {
 
     fn now(&self) -> Instant {
         lock(&self.time).now
+    }
+
+    fn unix_time(&self) -> Duration {
+        lock(&self.time).unix_time
     }
 }
 

@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_tungstenite::WebSocketStream;
 use rejoin_core::{ConnId, Machine, Timestamp, TransportAction, TransportEvent};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, WallClock};
 use crate::link::{Link, Read, Up};
 use crate::read_ahead::ReadAhead;
 use crate::runtime::Runtime;
@@ -36,6 +37,20 @@ pub trait Bridge<M: Machine>: Unpin + Send + 'static {
     fn publish(&mut self);
     /// Takes a request.
     fn request(&mut self, machine: &mut M, now: Timestamp, request: M::Request);
+    /// Drives what answers the requests and hands answers to the machine; true if one was. Called
+    /// each turn after `request`, also while the machine is congested and after `hang_up`.
+    fn poll_answers(&mut self, cx: &mut Context<'_>, machine: &mut M, now: Timestamp) -> bool {
+        let _ = (cx, machine, now);
+        false
+    }
+    /// What the wall clock says: before the first turn, then whenever a second has passed or a timer
+    /// has fired, and at least every 30 seconds while the machine has a connection or a deadline.
+    ///
+    /// `jumped` says that it went more than two seconds further, or less far, than the runtime's
+    /// time since the last call: the host was suspended, or somebody set the clock.
+    fn wall_clock(&mut self, machine: &mut M, now: Timestamp, since_unix_epoch: Duration, jumped: bool) {
+        let _ = (machine, now, since_unix_epoch, jumped);
+    }
     /// The last handle is gone.
     fn hang_up(&mut self, machine: &mut M, now: Timestamp);
 }
@@ -47,6 +62,7 @@ pub struct Pump<M: Machine, B, R: Runtime> {
     bridge: B,
     runtime: R,
     clock: Clock,
+    wall_clock: WallClock,
     link: Link<R::Io>,
     timer: Option<(Timestamp, Pin<Box<R::Sleep>>)>,
     tap: Option<Box<dyn Tap>>,
@@ -74,8 +90,18 @@ impl Budget {
 impl<M: Machine, B, R: Runtime> Pump<M, B, R> {
     /// A pump for a machine that dials by itself. `frame_bytes` bounds what it reads.
     pub fn new(machine: M, bridge: B, runtime: R, clock: Clock, frame_bytes: usize) -> Self {
-        let link = Link::Down;
-        Self { machine, bridge, runtime, clock, link, timer: None, tap: None, frame_bytes, hung_up: false }
+        Self {
+            machine,
+            bridge,
+            runtime,
+            clock,
+            wall_clock: WallClock::default(),
+            link: Link::Down,
+            timer: None,
+            tap: None,
+            frame_bytes,
+            hung_up: false,
+        }
     }
 
     /// The same pump, with a socket that is open already.
@@ -106,6 +132,8 @@ where
         let mut budget = Budget { reads: READS_A_POLL, bytes: BYTES_A_POLL };
         for _ in 0..TURNS_A_POLL {
             let now = this.clock.timestamp(this.runtime.now());
+            // Before the deadlines: what a machine does about them may depend on the time of day.
+            this.look_at_wall_clock(now);
             if this.machine.poll_timeout().is_some_and(|at| at <= now) {
                 this.machine.handle_timeout(now);
             }
@@ -115,6 +143,7 @@ where
             moved |= this.carry_out_commands(cx, now);
             moved |= this.transmit(cx);
             this.requests(now);
+            moved |= this.bridge.poll_answers(cx, &mut this.machine, now);
             moved |= this.deliver(cx, now);
             if this.machine.is_finished() {
                 this.bridge.publish();
@@ -140,6 +169,17 @@ where
     B: Bridge<M>,
     R: Runtime,
 {
+    fn look_at_wall_clock(&mut self, now: Timestamp) {
+        if self.timer.take_if(|(at, _)| *at <= now).is_some() {
+            self.wall_clock.look_soon();
+        }
+        if self.wall_clock.is_due(now) {
+            let unix_time = self.runtime.unix_time();
+            let jumped = self.wall_clock.look(now, unix_time);
+            self.bridge.wall_clock(&mut self.machine, now, unix_time, jumped);
+        }
+    }
+
     fn dial(&mut self, cx: &mut Context<'_>, now: Timestamp) -> bool {
         let Link::Dialling { conn, attempt } = &mut self.link else { return false };
         let conn = *conn;
@@ -293,10 +333,17 @@ where
         moved
     }
 
-    /// Ready when the machine's deadline has passed. A timer that is armed for an earlier time than
-    /// is wanted now stays: waking once too often is cheaper than arming anew for each message.
+    /// Ready when the machine's deadline has passed, or a look at the wall clock is due. A timer that
+    /// is armed for an earlier time than is wanted now stays: waking once too often is cheaper than
+    /// arming anew for each message.
     fn sleep(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.machine.poll_timeout() else { return Poll::Pending };
+        let deadline = self.machine.poll_timeout();
+        if deadline.is_none() && self.machine.connection().is_none() {
+            // Nothing that a suspension could have harmed: sleeps until somebody wants something.
+            return Poll::Pending;
+        }
+        let latest = self.wall_clock.latest();
+        let at = deadline.map_or(latest, |at| at.min(latest));
         let armed = self.timer.as_ref().is_some_and(|(armed, _)| *armed <= at);
         if !armed {
             let sleep = self.runtime.sleep_until(self.clock.instant(at));
@@ -306,6 +353,7 @@ where
         let fired = sleep.as_mut().poll(cx);
         if fired.is_ready() {
             self.timer = None;
+            self.wall_clock.look_soon();
         }
         fired
     }

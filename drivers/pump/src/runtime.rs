@@ -2,12 +2,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_tungstenite::WebSocketStream;
 use futures_io::{AsyncRead, AsyncWrite};
 use rejoin_core::{ConnectRequest, OpenError};
 
+use crate::clock;
 use crate::read_ahead::ReadAhead;
 
 /// A future in a box; runtimes make one a connection attempt.
@@ -34,5 +35,11 @@ pub trait Runtime: Send + Sync + Unpin + 'static {
     /// The time on the axis of `sleep_until`.
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    /// The wall clock: the time since the Unix epoch, zero if the clock stands before that. Unlike
+    /// [`now`](Runtime::now) it may jump, and goes on while the host is suspended.
+    fn unix_time(&self) -> Duration {
+        clock::unix_time()
     }
 }
