@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_channel::Receiver;
@@ -17,6 +17,7 @@ use rejoin_core::phoenix::{
 use rejoin_core::{Payload, Text, Timestamp};
 
 use crate::errors::SubscribeError;
+use crate::outlets::{OutletId, Outlets};
 use crate::pump::Bridge;
 use crate::queue::Sink;
 use crate::stream::{ChannelEvent, ConnectionEvent, InboxEvent};
@@ -90,14 +91,8 @@ pub(crate) struct ClientBridge {
     abandoned: Arc<Abandoned>,
     /// By the slot of the channel's id.
     routes: Vec<Option<Route>>,
-    outlets: Vec<Option<Sink<InboxEvent>>>,
-    /// Free places in `outlets`.
-    vacant: Vec<usize>,
-    inboxes: BTreeMap<u64, usize>,
-    /// Outlets with something to publish.
-    dirty: Vec<usize>,
-    /// An outlet that was full when last looked at.
-    full: Option<usize>,
+    outlets: Outlets<InboxEvent>,
+    inboxes: BTreeMap<u64, OutletId>,
     tickets: BTreeMap<PushId, TicketSender>,
 }
 
@@ -105,7 +100,7 @@ pub(crate) struct ClientBridge {
 #[derive(Clone, Copy)]
 struct Route {
     channel: ChannelId,
-    outlet: usize,
+    outlet: OutletId,
     owned: bool,
 }
 
@@ -115,11 +110,8 @@ impl ClientBridge {
             commands: Box::pin(commands),
             abandoned,
             routes: Vec::new(),
-            outlets: Vec::new(),
-            vacant: Vec::new(),
+            outlets: Outlets::default(),
             inboxes: BTreeMap::new(),
-            dirty: Vec::new(),
-            full: None,
             tickets: BTreeMap::new(),
         }
     }
@@ -135,7 +127,7 @@ impl ClientBridge {
             }
             Command::Inbox { number, sink } => {
                 self.forget_inboxes();
-                let outlet = self.add_outlet(sink);
+                let outlet = self.outlets.add(sink);
                 self.inboxes.insert(number, outlet);
             }
             Command::Push { channel, push, ticket } => match session.push(now, channel, push) {
@@ -166,50 +158,40 @@ impl ClientBridge {
         options: JoinOptions,
         into: Destination,
     ) -> Result<ChannelId, SubscribeError> {
-        let inbox = match &into {
-            Destination::Shared(number) => Some(*self.inboxes.get(number).ok_or(SubscribeError::Closed)?),
-            Destination::Own(_) => None,
+        let (outlet, owned) = match into {
+            Destination::Own(sink) => (self.outlets.add(sink), true),
+            Destination::Shared(number) => (*self.inboxes.get(&number).ok_or(SubscribeError::Closed)?, false),
         };
-        let channel = session.join(now, topic, options).map_err(SubscribeError::Refused)?;
-        let outlet = match into {
-            Destination::Own(sink) => self.add_outlet(sink),
-            Destination::Shared(_) => inbox.unwrap_or_default(),
-        };
+        let joined = session.join(now, topic, options);
+        if joined.is_err() && owned {
+            self.outlets.remove(outlet);
+        }
+        let channel = joined.map_err(SubscribeError::Refused)?;
         if self.routes.len() <= channel.slot() {
             self.routes.resize(channel.slot() + 1, None);
         }
-        self.routes[channel.slot()] = Some(Route { channel, outlet, owned: inbox.is_none() });
+        self.routes[channel.slot()] = Some(Route { channel, outlet, owned });
         Ok(channel)
     }
 
     /// Gives back the places of inboxes that nobody reads and no channel leads to.
     fn forget_inboxes(&mut self) {
-        let Self { inboxes, outlets, vacant, routes, .. } = self;
+        let Self { inboxes, outlets, routes, .. } = self;
         inboxes.retain(|_, &mut outlet| {
-            let read = outlets[outlet].as_ref().is_some_and(|sink| !sink.reader_is_gone());
-            let used = read || routes.iter().flatten().any(|route| route.outlet == outlet);
+            let led_to = || routes.iter().flatten().any(|route| route.outlet == outlet);
+            let used = !outlets.reader_is_gone(outlet) || led_to();
             if !used {
-                outlets[outlet] = None;
-                vacant.push(outlet);
+                outlets.remove(outlet);
             }
             used
         });
-    }
-
-    fn add_outlet(&mut self, sink: Sink<InboxEvent>) -> usize {
-        let outlet = self.vacant.pop().unwrap_or_else(|| {
-            self.outlets.push(None);
-            self.outlets.len() - 1
-        });
-        self.outlets[outlet] = Some(sink);
-        outlet
     }
 
     #[inline(always)]
     fn route_message(&mut self, channel: ChannelId, event: Text, payload: Payload) {
         if let Some(Some(route)) = self.routes.get(channel.slot()) {
             let event = ChannelEvent::Message { event, payload };
-            self.deliver_to(route.outlet, InboxEvent::Channel { channel, event });
+            self.outlets.deliver(route.outlet, InboxEvent::Channel { channel, event });
         }
     }
 
@@ -217,33 +199,18 @@ impl ClientBridge {
         let Some(Some(route)) = self.routes.get(channel.slot()).copied() else { return };
         debug_assert!(route.channel == channel, "a slot's route changes only after its channel is closed");
         let last = matches!(event, ChannelEvent::Closed { .. });
-        self.deliver_to(route.outlet, InboxEvent::Channel { channel, event });
+        self.outlets.deliver(route.outlet, InboxEvent::Channel { channel, event });
         if last {
             self.routes[channel.slot()] = None;
             if route.owned {
-                // Dropping the sink publishes what is staged and ends the stream.
-                self.outlets[route.outlet] = None;
-                self.vacant.push(route.outlet);
+                self.outlets.remove(route.outlet);
             }
         }
     }
 
-    /// The hot path; inlined so that a message is moved once, from the machine into its queue.
-    #[inline(always)]
-    fn deliver_to(&mut self, outlet: usize, event: InboxEvent) {
-        let Some(Some(sink)) = self.outlets.get_mut(outlet) else { return };
-        if sink.deliver(event) {
-            self.dirty.push(outlet);
-        }
-        if sink.is_full() {
-            self.full = Some(outlet);
-        }
-    }
-
     fn tell_inboxes(&mut self, event: &ConnectionEvent) {
-        let inboxes: Vec<usize> = self.inboxes.values().copied().collect();
-        for outlet in inboxes {
-            self.deliver_to(outlet, InboxEvent::Connection(event.clone()));
+        for &outlet in self.inboxes.values() {
+            self.outlets.deliver(outlet, InboxEvent::Connection(event.clone()));
         }
     }
 }
@@ -264,13 +231,7 @@ impl Bridge<Session> for ClientBridge {
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Some(id) = self.full {
-            if let Some(Some(sink)) = self.outlets.get_mut(id) {
-                ready!(sink.poll_room(cx));
-            }
-            self.full = self.outlets.iter_mut().position(|sink| sink.as_mut().is_some_and(Sink::is_full));
-        }
-        Poll::Ready(())
+        self.outlets.poll_ready(cx)
     }
 
     fn deliver(&mut self, _: &mut Session, now: Timestamp, event: Event) {
@@ -281,11 +242,7 @@ impl Bridge<Session> for ClientBridge {
     }
 
     fn publish(&mut self) {
-        for id in self.dirty.drain(..) {
-            if let Some(Some(sink)) = self.outlets.get_mut(id) {
-                sink.publish();
-            }
-        }
+        self.outlets.publish();
     }
 
     fn request(&mut self, _: &mut Session, _: Timestamp, request: Infallible) {
@@ -355,11 +312,14 @@ mod tests {
         let (_commands, receiver) = async_channel::bounded(1);
         let mut bridge = ClientBridge::new(receiver, Arc::default());
         let mut session = Session::new(Config::new("ws://host").unwrap(), Timestamp::ZERO);
+        let mut places = Vec::<OutletId>::new();
         for number in 0..100 {
             let (sink, source) = queue(1, true);
             bridge.carry_out(&mut session, Timestamp::ZERO, Command::Inbox { number, sink });
+            places.extend(bridge.inboxes.values());
             drop(source);
         }
-        assert_eq!((bridge.outlets.len(), bridge.inboxes.len()), (1, 1));
+        assert_eq!(places.len(), 100, "one at a time");
+        assert!(places.iter().all(|place| *place == places[0]));
     }
 }

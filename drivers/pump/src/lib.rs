@@ -18,6 +18,7 @@ mod clock;
 mod errors;
 mod link;
 pub mod memory;
+mod outlets;
 mod peer;
 mod pump;
 mod queue;
