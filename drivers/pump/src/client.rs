@@ -6,13 +6,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_channel::{Receiver, Sender};
+use async_channel::Sender;
 use futures_channel::oneshot;
 use rejoin_core::phoenix::{ChannelId, ChannelState, Config, ConnectionState, JoinOptions, Push, Session, Stats};
 use rejoin_core::{Payload, Text};
 
-use crate::client_bridge::{Abandoned, ClientBridge, Command, Destination};
+use crate::client_bridge::{ClientBridge, Command, Destination};
 use crate::clock::Clock;
+use crate::commands::{Abandoned, commands};
 use crate::errors::{ClosedError, SubscribeError};
 use crate::pump::Pump;
 use crate::queue::queue;
@@ -59,10 +60,8 @@ pub fn connect_with<R: Runtime>(
     if options.connect {
         session.connect(now);
     }
-    let (commands, receiver): (_, Receiver<Command>) = async_channel::bounded(options.commands.max(1));
-    let abandoned = Arc::new(Abandoned::default());
-    let bridge = ClientBridge::new(receiver, abandoned.clone());
-    let pump = Pump::new(session, bridge, runtime, clock, frame_bytes).with_tap(options.tap);
+    let (commands, abandoned, received) = commands(options.commands);
+    let pump = Pump::new(session, ClientBridge::new(received), runtime, clock, frame_bytes).with_tap(options.tap);
     (Client { shared: Arc::new(Shared { commands, abandoned, inboxes: AtomicU64::new(0) }) }, pump)
 }
 
@@ -74,7 +73,7 @@ pub struct Client {
 
 struct Shared {
     commands: Sender<Command>,
-    abandoned: Arc<Abandoned>,
+    abandoned: Arc<Abandoned<ChannelId>>,
     inboxes: AtomicU64,
 }
 

@@ -2,20 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_channel::Receiver;
 use futures_channel::oneshot;
-use futures_util::Stream;
-use futures_util::task::AtomicWaker;
 use rejoin_core::phoenix::{
     ChannelId, ChannelState, ConnectionState, Event, JoinError, JoinOptions, Push, PushId, Session, Stats,
 };
 use rejoin_core::{Payload, Text, Timestamp};
 
+use crate::commands::Commands;
 use crate::errors::SubscribeError;
 use crate::outlets::{OutletId, Outlets};
 use crate::pump::Bridge;
@@ -67,28 +63,8 @@ pub(crate) enum Destination {
     Shared(u64),
 }
 
-/// Channels whose last handle was dropped. A drop cannot wait for room in the command queue; this
-/// list is bounded by the number of channels.
-#[derive(Default)]
-pub(crate) struct Abandoned {
-    channels: Mutex<Vec<ChannelId>>,
-    pump: AtomicWaker,
-}
-
-impl Abandoned {
-    pub(crate) fn add(&self, channel: ChannelId) {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
-        self.pump.wake();
-    }
-
-    fn take(&self) -> Vec<ChannelId> {
-        std::mem::take(&mut *self.channels.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
 pub(crate) struct ClientBridge {
-    commands: Pin<Box<Receiver<Command>>>,
-    abandoned: Arc<Abandoned>,
+    commands: Commands<Command, ChannelId>,
     /// By the slot of the channel's id.
     routes: Vec<Option<Route>>,
     outlets: Outlets<InboxEvent>,
@@ -105,10 +81,9 @@ struct Route {
 }
 
 impl ClientBridge {
-    pub(crate) fn new(commands: Receiver<Command>, abandoned: Arc<Abandoned>) -> Self {
+    pub(crate) fn new(commands: Commands<Command, ChannelId>) -> Self {
         Self {
-            commands: Box::pin(commands),
-            abandoned,
+            commands,
             routes: Vec::new(),
             outlets: Outlets::default(),
             inboxes: BTreeMap::new(),
@@ -217,17 +192,12 @@ impl ClientBridge {
 
 impl Bridge<Session> for ClientBridge {
     fn poll_command(&mut self, cx: &mut Context<'_>, session: &mut Session, now: Timestamp) -> Poll<Option<()>> {
-        let command = self.commands.as_mut().poll_next(cx);
-        if let Poll::Ready(Some(command)) = command {
-            self.carry_out(session, now, command);
-            return Poll::Ready(Some(()));
-        }
-        // Only behind everything that the dropped handles had asked for before.
-        self.abandoned.pump.register(cx.waker());
-        for channel in self.abandoned.take() {
+        let leave = |channel| {
             let _ = session.leave(now, channel);
-        }
-        command.map(|_| None)
+        };
+        let Some(command) = ready!(self.commands.poll_next(cx, leave)) else { return Poll::Ready(None) };
+        self.carry_out(session, now, command);
+        Poll::Ready(Some(()))
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -304,13 +274,13 @@ impl ClientBridge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::commands;
     use crate::queue::queue;
     use rejoin_core::phoenix::Config;
 
     #[test]
     fn inboxes_that_nobody_reads_give_their_places_back() {
-        let (_commands, receiver) = async_channel::bounded(1);
-        let mut bridge = ClientBridge::new(receiver, Arc::default());
+        let mut bridge = ClientBridge::new(commands(1).2);
         let mut session = Session::new(Config::new("ws://host").unwrap(), Timestamp::ZERO);
         let mut places = Vec::<OutletId>::new();
         for number in 0..100 {

@@ -15,6 +15,7 @@ mod accept;
 mod client;
 mod client_bridge;
 mod clock;
+mod commands;
 mod errors;
 mod link;
 pub mod memory;
