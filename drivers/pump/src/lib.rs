@@ -30,6 +30,8 @@ mod tap;
 mod ticket;
 #[cfg(feature = "rustls")]
 pub mod tls;
+#[cfg_attr(not(test), expect(dead_code, reason = "the Supabase client is who asks"))]
+mod token_provider;
 mod websocket;
 
 pub use accept::{AcceptError, AcceptOptions, Accepted, accept};
@@ -43,6 +45,7 @@ pub use runtime::{BoxFuture, Runtime};
 pub use stream::{ChannelEvent, ConnectionEvent, Events, Inbox, InboxEvent, InboxHandle, Inflow};
 pub use tap::{Direction, Tap};
 pub use ticket::{PushFailed, PushState, PushTicket};
+pub use token_provider::{TokenProvider, TokenProviderError};
 pub use websocket::{host_and_port, open_error, open_websocket, websocket_config};
 
 pub use rejoin_core as core;
