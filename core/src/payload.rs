@@ -66,12 +66,17 @@ impl Payload {
         Self(Repr::Json(text))
     }
 
+    /// The JSON as the slice of a frame that it is.
+    pub(crate) const fn as_text(&self) -> Option<&Text> {
+        match &self.0 {
+            Repr::Json(text) => Some(text),
+            Repr::Binary(_) => None,
+        }
+    }
+
     /// The part of this JSON payload that `part`, a borrow of its text, stands for.
     pub(crate) fn slice(&self, part: &str) -> Self {
-        match &self.0 {
-            Repr::Json(text) => Self(Repr::Json(text.slice_ref(part))),
-            Repr::Binary(_) => self.clone(),
-        }
+        self.as_text().map_or_else(|| self.clone(), |text| Self::unread_json(text.slice_ref(part)))
     }
 
     /// Reads the payload as JSON; the result may borrow from it.
@@ -87,10 +92,7 @@ impl Payload {
     /// The JSON text, unless the payload is binary. It has not been checked to be JSON.
     #[must_use]
     pub fn as_json(&self) -> Option<&str> {
-        match &self.0 {
-            Repr::Json(text) => Some(text.as_str()),
-            Repr::Binary(_) => None,
-        }
+        self.as_text().map(Text::as_str)
     }
 
     /// The bytes of either kind.

@@ -80,10 +80,15 @@ impl Text {
     /// A `part` from elsewhere is copied.
     #[must_use]
     pub fn slice_ref(&self, part: &str) -> Self {
+        self.slice_bytes(part.as_bytes())
+    }
+
+    /// The same of bytes that nobody has checked yet.
+    pub(crate) fn slice_bytes(&self, part: &[u8]) -> Self {
         let at = (part.as_ptr() as usize).checked_sub(self.0.as_ptr() as usize);
         match at {
             Some(at) if at + part.len() <= self.0.len() => Self(self.0.slice(at..at + part.len())),
-            _ => part.into(),
+            _ => Self(Bytes::copy_from_slice(part)),
         }
     }
 

@@ -8,7 +8,7 @@
 mod binary;
 mod error;
 mod json;
-mod scan;
+pub(crate) mod scan;
 mod user_event;
 
 use alloc::borrow::Cow;

@@ -67,7 +67,7 @@ fn comma(rest: &[u8]) -> Option<&[u8]> {
 
 /// A string without escapes, and what follows its closing quote.
 #[inline]
-fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = rest.strip_prefix(b"\"")?;
     let (text, rest) = rest.split_at(plain_len(rest));
     Some((text, rest.strip_prefix(b"\"")?))
