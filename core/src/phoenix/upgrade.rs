@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use core::fmt;
+use core::str::FromStr;
 
 use super::endpoint::percent_decode;
 use crate::wire::Serializer;
@@ -17,17 +18,25 @@ pub fn serializer_of(target: &str) -> Result<Serializer, UnsupportedVsn> {
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let vsn = query.split('&').filter_map(|pair| pair.strip_prefix("vsn=")).next_back();
     let Some(vsn) = vsn else { return Ok(Serializer::V1) };
-    let decoded = percent_decode(vsn).unwrap_or_default();
-    let patch_of = |minor: &str| {
-        let patch = decoded.strip_prefix(minor)?;
-        (!patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit())).then_some(())
-    };
-    if patch_of("1.0.").is_some() {
-        Ok(Serializer::V1)
-    } else if patch_of("2.0.").is_some() {
-        Ok(Serializer::V2)
-    } else {
-        Err(UnsupportedVsn(vsn.chars().take(32).collect()))
+    percent_decode(vsn).and_then(|vsn| vsn.parse().ok()).ok_or_else(|| UnsupportedVsn::of(vsn))
+}
+
+/// `1.0.x` or `2.0.x`, as Phoenix itself matches a `vsn`.
+impl FromStr for Serializer {
+    type Err = UnsupportedVsn;
+
+    fn from_str(vsn: &str) -> Result<Self, UnsupportedVsn> {
+        let is = |minor: &str| {
+            let patch = vsn.strip_prefix(minor).unwrap_or_default();
+            !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit())
+        };
+        if is("1.0.") {
+            Ok(Self::V1)
+        } else if is("2.0.") {
+            Ok(Self::V2)
+        } else {
+            Err(UnsupportedVsn::of(vsn))
+        }
     }
 }
 
@@ -35,6 +44,12 @@ pub fn serializer_of(target: &str) -> Result<Serializer, UnsupportedVsn> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnsupportedVsn(pub String);
+
+impl UnsupportedVsn {
+    fn of(vsn: &str) -> Self {
+        Self(vsn.chars().take(32).collect())
+    }
+}
 
 impl fmt::Display for UnsupportedVsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,6 +62,7 @@ impl core::error::Error for UnsupportedVsn {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     #[test]
     fn vsn_chooses_the_serializer_as_in_phoenix() {
@@ -65,5 +81,15 @@ mod tests {
         ] {
             assert_eq!(serializer_of(target).ok(), serializer, "{target}");
         }
+    }
+
+    #[test]
+    fn a_vsn_other_than_the_two_is_named() {
+        for serializer in [Serializer::V1, Serializer::V2] {
+            assert_eq!(serializer.vsn().parse(), Ok(serializer));
+        }
+        let error = "3.0.0".parse::<Serializer>().unwrap_err();
+        assert_eq!(error.to_string(), "vsn 3.0.0 is not supported; 1.0.0 and 2.0.0 are");
+        assert_eq!("9".repeat(99).parse::<Serializer>().unwrap_err().0.len(), 32);
     }
 }

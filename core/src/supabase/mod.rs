@@ -3,6 +3,7 @@
 
 mod access_token;
 mod channel_config;
+mod config;
 mod join;
 mod refusal;
 
@@ -11,5 +12,6 @@ pub use channel_config::{
     BroadcastConfig, ChannelConfig, ConfigError, PostgresBinding, PostgresEvent, PostgresWait, PresenceConfig,
     RejoinPolicy, Replay, UnixMillis,
 };
+pub use config::{Config, KeyIn, LogLevel, SupabaseConfigError};
 pub use join::{TopicError, topic_of};
 pub use refusal::{Refusal, RefusalClass, SystemMessage, UpgradeClass, UpgradeRefusal};
