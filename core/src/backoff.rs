@@ -3,6 +3,9 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+/// How many attempts [`Backoff::sampled`] asks for.
+const SAMPLES: u32 = 64;
+
 /// The delay before each further attempt.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -21,6 +24,13 @@ pub enum Backoff {
 }
 
 impl Backoff {
+    /// The steps that a function of the attempt number (0 is the first *re*try) gives: it is asked
+    /// 64 times, now and never again, and its last answer repeats.
+    #[must_use]
+    pub fn sampled(delay: impl FnMut(u32) -> Duration) -> Self {
+        Self::Steps((0..SAMPLES).map(delay).collect())
+    }
+
     /// The delay before attempt number `attempt` (0 is the first *re*try), before jitter.
     #[must_use]
     pub fn delay(&self, attempt: u32) -> Duration {
@@ -113,6 +123,12 @@ mod tests {
         let doubling = Backoff::Exponential { initial: secs(1), factor: 2.0, max: secs(10) };
         assert_eq!([0, 1, 2, 3, 4, u32::MAX].map(|n| doubling.delay(n).as_secs()), [1, 2, 4, 8, 10, 10]);
         assert_eq!(Backoff::Steps(vec![]).delay(7), secs(1));
+    }
+
+    #[test]
+    fn a_function_is_sampled_and_its_last_answer_repeats() {
+        let sampled = Backoff::sampled(|attempt| secs(u64::from(attempt) + 1));
+        assert_eq!([0, 1, 63, 64, 9_999].map(|n| sampled.delay(n).as_secs()), [1, 2, 64, 64, 64]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! * [`World`] joins one client session to the server sessions it dials, over a simulated network.
 //! * A [`Storm`] is a seed, a climate and a list of [`Op`]s; [`Storm::run`] plays it in a world
 //!   while the [`Oracle`] checks every promise on everything that leaves and enters.
-//! * [`Script`] drives a lone session against a peer that the test writes frame by frame.
+//! * [`Script`] and [`Scripted`] drive a lone session against a peer that the test writes frame by frame.
 //! * [`replay`] drives sessions through recorded conversations.
 //! * [`fuzz`] is what the fuzz targets call.
 //!
@@ -23,7 +23,9 @@ mod oracle;
 pub mod replay;
 mod rng;
 mod script;
+mod scripted;
 mod storm;
+mod supabase_script;
 mod trace;
 mod weather;
 mod wirelog;
@@ -34,8 +36,10 @@ pub use host::Host;
 pub use op::{Op, PushEvent, Scrap, Timed, Topic, Word};
 pub use oracle::Oracle;
 pub use rng::Rng;
-pub use script::{Script, Sent, config};
+pub use script::{Script, config};
+pub use scripted::{Scripted, Sent};
 pub use storm::{Habit, Outcome, Polls, Storm};
+pub use supabase_script::{EPOCH, SupabaseScript, supabase_config, token};
 pub use trace::{read_trace, write_trace};
 pub use weather::{Climate, Dial, Weather};
 pub use world::World;

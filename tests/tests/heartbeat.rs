@@ -199,7 +199,7 @@ fn the_round_trip_is_reported() {
     let heartbeat = heartbeats(&mut s).remove(0);
     s.advance(Duration::from_millis(70));
     s.answer(&heartbeat, "ok", "{}");
-    assert_eq!(s.take_events(), [Event::HeartbeatAnswered { rtt: Duration::from_millis(70) }]);
+    assert_eq!(s.take_events(), [Event::HeartbeatAnswered { rtt: Duration::from_millis(70), ok: true }]);
 }
 
 /// A server that works on one frame at a time and sleeps 5 s before it refuses a join.

@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use hashbrown::HashTable;
 
+use super::config::JoinOptions;
 use super::ids::{ChannelId, PushId};
 use crate::deadlines::Deadlines;
 use crate::payload::Payload;
@@ -39,7 +40,11 @@ pub(super) struct Channel {
     pub(super) failures: u32,
     /// Whether a server's refusal has given this join more time already (trap T1).
     pub(super) extended: bool,
+    /// Whether it is kept from joining until somebody says when.
+    pub(super) held: bool,
+    pub(super) rejoin_on_close: bool,
     pub(super) waiting: VecDeque<PushId>,
+    pub(super) waiting_bytes: usize,
     /// Pushes in the transport lane or waiting for their reply.
     pub(super) live_pushes: u32,
     /// Whether it stands in the queue of those who want to join.
@@ -172,7 +177,7 @@ impl Channels {
     }
 
     /// Adds a channel. A leaving one with the same topic makes way.
-    pub(super) fn insert(&mut self, topic: Text, payload: Payload, timeout: Option<Duration>) -> ChannelId {
+    pub(super) fn insert(&mut self, topic: Text, options: JoinOptions) -> ChannelId {
         if let Some((old, _)) = self.find(topic.as_bytes()) {
             self.unindex(old);
             self.displaced.push(old);
@@ -181,13 +186,16 @@ impl Channels {
         let hash = hash(&self.hasher, topic.as_bytes());
         let id = ChannelId(self.slab.insert(Channel {
             topic,
-            payload,
-            timeout,
+            payload: options.payload,
+            timeout: options.timeout,
             phase: Phase::Idle { errored: false },
             joined_before: false,
             failures: 0,
             extended: false,
+            held: false,
+            rejoin_on_close: options.rejoin_on_close,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             live_pushes: 0,
             in_turn: false,
             serial: self.serials,
@@ -233,6 +241,11 @@ impl Channels {
         self.in_flight > 0
     }
 
+    /// Whether anybody who wants to join may, with at most `limit` joins in flight.
+    pub(super) fn has_turn(&self, limit: usize) -> bool {
+        self.in_flight < limit.max(1) && !self.turn.is_empty()
+    }
+
     /// Puts a channel at the end of those who want to join.
     pub(super) fn queue_join(&mut self, id: ChannelId) {
         if let Some(channel) = self.slab.get_mut(id.0).filter(|channel| !channel.in_turn) {
@@ -255,7 +268,7 @@ impl Channels {
             let id = self.turn.pop_front()?;
             let Some(channel) = self.slab.get_mut(id.0) else { continue };
             channel.in_turn = false;
-            if matches!(channel.phase, Phase::Idle { .. }) {
+            if matches!(channel.phase, Phase::Idle { .. }) && !channel.held {
                 return Some(id);
             }
         }

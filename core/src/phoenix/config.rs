@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use super::endpoint::{Endpoint, EndpointError};
@@ -32,6 +33,11 @@ pub struct Config {
     /// How long a heartbeat may stay unanswered; default 10 s. A vanished peer is noticed after at
     /// most interval + timeout.
     pub heartbeat_timeout: Duration,
+    /// Close codes after which no attempt is made on its own; default none, for servers and the
+    /// proxies before them close with any code when they mean to come back (specification, section 3.4).
+    pub stop_codes: Vec<u16>,
+    /// HTTP statuses of a refused upgrade after which no attempt is made on its own; default none.
+    pub stop_statuses: Vec<u16>,
     /// How many failed attempts in a row end in [`Event::GaveUp`](super::Event::GaveUp). Default
     /// `None`: never give up.
     pub max_attempts: Option<u32>,
@@ -75,6 +81,8 @@ impl Config {
             serializer: Serializer::default(),
             heartbeat_interval: Some(secs(30)),
             heartbeat_timeout: secs(10),
+            stop_codes: Vec::new(),
+            stop_statuses: Vec::new(),
             max_attempts: None,
             connect_timeout: secs(10),
             join_timeout: secs(15),
@@ -117,6 +125,8 @@ impl fmt::Debug for Config {
             .field("serializer", &self.serializer)
             .field("heartbeat_interval", &self.heartbeat_interval)
             .field("heartbeat_timeout", &self.heartbeat_timeout)
+            .field("stop_codes", &self.stop_codes)
+            .field("stop_statuses", &self.stop_statuses)
             .field("max_attempts", &self.max_attempts)
             .field("connect_timeout", &self.connect_timeout)
             .field("join_timeout", &self.join_timeout)
@@ -141,8 +151,13 @@ pub struct Limits {
     /// Joins without an answer at one time; default 3, because a server answers nothing else while
     /// it works on a join (specification, trap T1). `usize::MAX` turns the pacing off.
     pub joins_in_flight: usize,
+    /// Joins that leave within any one second; default `None`, as many as may be in flight. Servers
+    /// that count joins close the socket of a client that comes back with too many at once (trap T32).
+    pub joins_per_second: Option<NonZeroU32>,
     /// Pushes that wait in one channel until it is joined; default 100.
     pub push_buffer: usize,
+    /// Bytes of payload that wait in one channel until it is joined; default 1 MiB.
+    pub push_buffer_bytes: usize,
     /// Pushes that wait in all channels together; default 100.
     pub send_buffer: usize,
     /// Bytes of payload that wait in all channels together; default 8 MiB.
@@ -165,7 +180,9 @@ impl Default for Limits {
         Self {
             channels: 10_000,
             joins_in_flight: 3,
+            joins_per_second: None,
             push_buffer: 100,
+            push_buffer_bytes: 1 << 20,
             send_buffer: 100,
             send_buffer_bytes: 8 << 20,
             pending_replies: 4_096,
@@ -198,6 +215,9 @@ pub struct JoinOptions {
     pub payload: Payload,
     /// Instead of [`Config::join_timeout`].
     pub timeout: Option<Duration>,
+    /// Whether a channel that the server ends with `phx_close` is joined again, as one that crashed
+    /// is, instead of being gone for good (the default).
+    pub rejoin_on_close: bool,
 }
 
 impl JoinOptions {
@@ -211,6 +231,13 @@ impl JoinOptions {
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Joins again after a `phx_close` that nobody here asked for.
+    #[must_use]
+    pub const fn rejoin_on_close(mut self) -> Self {
+        self.rejoin_on_close = true;
         self
     }
 }
@@ -227,13 +254,23 @@ pub struct Push {
     pub timeout: Option<Duration>,
     /// Whether the outcome is the server's reply (the default) or the handing over of the frame.
     pub wants_reply: bool,
+    /// The name of a Supabase broadcast, whose `event` is `broadcast`.
+    pub(crate) user_event: Option<UserPush>,
+}
+
+/// What makes a push a Supabase broadcast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UserPush {
+    pub(crate) event: Text,
+    /// Whether it goes as text under vsn 2.0.0 too, for servers that know no kind 3.
+    pub(crate) as_text: bool,
 }
 
 impl Push {
     /// A push whose outcome is the server's reply.
     #[must_use]
     pub fn new(event: impl Into<Text>, payload: Payload) -> Self {
-        Self { event: event.into(), payload, timeout: None, wants_reply: true }
+        Self { event: event.into(), payload, timeout: None, wants_reply: true, user_event: None }
     }
 
     /// Instead of [`Config::push_timeout`].

@@ -123,6 +123,13 @@ impl Connection {
         conn
     }
 
+    /// Moves the deadline of the attempt that is under way.
+    pub(super) const fn extend_dial(&mut self, until: Timestamp) {
+        if let Link::Connecting { deadline, .. } = &mut self.link {
+            *deadline = until;
+        }
+    }
+
     /// The attempt succeeded; false if it is not the present one.
     pub(super) fn opened(&mut self, conn: ConnId) -> bool {
         let ours = matches!(self.link, Link::Connecting { conn: current, .. } if current == conn);

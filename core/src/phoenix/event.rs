@@ -9,7 +9,7 @@ use crate::machine::{ConnId, OpenError};
 use crate::payload::Payload;
 use crate::text::Text;
 use crate::time::Timestamp;
-use crate::wire::{DecodeError, EncodeError};
+use crate::wire::{DecodeError, EncodeError, UserBroadcast};
 
 /// Something the application wants to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,13 @@ pub enum Event {
         /// What it carries.
         payload: Payload,
     },
+    /// The server sent a Supabase user broadcast, in binary: `broadcast` with a name of its own.
+    UserBroadcast {
+        /// The channel.
+        channel: ChannelId,
+        /// The broadcast, to be taken apart.
+        broadcast: UserBroadcast,
+    },
     /// The transport has taken a push that wants a reply.
     PushSent {
         /// The push.
@@ -86,6 +93,8 @@ pub enum Event {
     HeartbeatAnswered {
         /// How long that took.
         rtt: Duration,
+        /// Whether the answer's status was `ok`. Any answer proves that the peer lives.
+        ok: bool,
     },
     /// The server sent a frame that is not a message. It was dropped; the connection stays.
     Malformed {
@@ -206,6 +215,9 @@ pub enum TroubleCause {
     Crashed,
     /// The server answered a push with "unmatched topic": it knows nothing of the join.
     Forgotten,
+    /// `phx_close`: the server ended it, and [`JoinOptions::rejoin_on_close`](super::JoinOptions::rejoin_on_close)
+    /// asks for it back.
+    Closed,
 }
 
 impl fmt::Display for TroubleCause {
@@ -214,6 +226,7 @@ impl fmt::Display for TroubleCause {
             Self::ConnectionLost => "the connection was lost",
             Self::Crashed => "the channel crashed on the server",
             Self::Forgotten => "the server no longer knows the channel",
+            Self::Closed => "closed by the server",
         })
     }
 }
@@ -250,10 +263,13 @@ pub enum PushError {
     Leaving,
     /// The event's name belongs to the protocol (`phx_…`).
     ReservedEvent,
-    /// Too many pushes wait, for this channel or in all.
+    /// Too many pushes, or too many bytes of them, wait for this channel or in all.
     Full,
     /// The session is being closed.
     SessionClosed,
+    /// A broadcast was to be acknowledged on a Supabase channel that was not joined with `ack`: the
+    /// server would never answer.
+    AckDisabled,
     /// The message does not fit the serializer.
     Encode(EncodeError),
     /// The frame would be larger than `Limits::frame_bytes`.
@@ -269,8 +285,9 @@ impl fmt::Display for PushError {
             Self::UnknownChannel => f.write_str("there is no such channel; it may have been closed"),
             Self::Leaving => f.write_str("the channel is being left"),
             Self::ReservedEvent => f.write_str("event names that start with phx_ belong to the protocol"),
-            Self::Full => f.write_str("too many pushes are waiting"),
+            Self::Full => f.write_str("too many pushes, or too many bytes of them, are waiting"),
             Self::SessionClosed => f.write_str("the session is being closed"),
+            Self::AckDisabled => f.write_str("the channel was joined without ack; join it with broadcast ack on"),
             Self::Encode(error) => error.fmt(f),
             Self::TooLarge { len } => write!(f, "a frame of {len} bytes is over the limit"),
         }

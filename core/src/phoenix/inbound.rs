@@ -30,6 +30,10 @@ impl Session {
                 Some(channel) => {
                     let event = event_text(&frame, &envelope);
                     let body = envelope.body;
+                    if let Some(parts) = body.user_parts(&frame) {
+                        let broadcast = wire::user_broadcast(frame, parts);
+                        return self.message(Event::UserBroadcast { channel, broadcast });
+                    }
                     let payload = match body.range(&frame) {
                         Some(range) => wire::narrow(frame, range),
                         None => body.to_payload(&frame),
@@ -85,11 +89,13 @@ impl Session {
                     self.stats.unmatched_replies += 1;
                     return;
                 };
+                let reply = reply_of(frame, envelope);
                 if let Some(rtt) = self.heartbeat.answered(self.now, reference) {
                     self.connection.proof_of_life();
-                    return self.message(Event::HeartbeatAnswered { rtt });
+                    let ok = reply.is_some_and(|reply| reply.status == "ok");
+                    return self.message(Event::HeartbeatAnswered { rtt, ok });
                 }
-                match reply_of(frame, envelope) {
+                match reply {
                     Some(reply) => self.reply(envelope, reference, reply),
                     None => self.malformed(DecodeError::NotAReply),
                 }
@@ -163,7 +169,11 @@ impl Session {
         match phase {
             Some((id, Phase::Leaving { .. })) => self.close_channel(id, CloseReason::Left),
             Some((id, Phase::Joined { .. } | Phase::Joining { .. })) if !crashed => {
-                self.close_channel(id, CloseReason::ServerClosed);
+                if self.channels.get(id).is_some_and(|channel| channel.rejoin_on_close) {
+                    self.trouble(id, TroubleCause::Closed);
+                } else {
+                    self.close_channel(id, CloseReason::ServerClosed);
+                }
             }
             Some((id, Phase::Joined { .. })) => self.trouble(id, TroubleCause::Crashed),
             Some((id, Phase::Joining { .. })) => self.fail_join(id, JoinFailure::Crashed),

@@ -16,7 +16,10 @@ impl Session {
         if self.connection.open().is_none() {
             return;
         }
-        while let Some(id) = self.channels.next_turn(self.config.limits.joins_in_flight) {
+        while self.pace.allows(self.now)
+            && let Some(id) = self.channels.next_turn(self.config.limits.joins_in_flight)
+        {
+            self.pace.count(self.now);
             self.channels.set_phase(id, Phase::Queued);
             self.channels.set_deadline(id, None);
             if let Some(channel) = self.channels.get_mut(id) {
@@ -24,6 +27,12 @@ impl Session {
             }
             self.lane.send(Outgoing::Join(id));
         }
+    }
+
+    /// When the next join may leave, if only its turn in time keeps it.
+    pub(super) fn joins_due(&self) -> Option<Timestamp> {
+        let waits = self.channels.has_turn(self.config.limits.joins_in_flight) && self.connection.open().is_some();
+        self.pace.next().filter(|_| waits)
     }
 
     pub(super) fn channel_due(&mut self, id: ChannelId) {
@@ -50,6 +59,7 @@ impl Session {
         channel.failures = 0;
         let again = core::mem::replace(&mut channel.joined_before, true);
         let waiting = core::mem::take(&mut channel.waiting);
+        channel.waiting_bytes = 0;
         self.event(Event::Joined { channel: id, response, again });
         for push in waiting {
             self.pushes.set_place(push, Place::Lane);
@@ -82,9 +92,10 @@ impl Session {
         channel.failures = channel.failures.saturating_add(1);
         let delay = self.rng.spread(delay, self.config.jitter);
         let retry_at = self.now.saturating_add(delay);
+        let retry_at = Some(retry_at).filter(|_| !channel.held);
         self.channels.set_phase(id, Phase::Idle { errored: true });
-        self.channels.set_deadline(id, Some(retry_at));
-        Some(retry_at)
+        self.channels.set_deadline(id, retry_at);
+        retry_at
     }
 
     /// Some servers sleep before a refusal and hold the joins behind it up, so those get their time

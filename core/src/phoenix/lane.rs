@@ -12,12 +12,23 @@ use crate::text::Text;
 #[derive(Debug)]
 pub(super) enum Outgoing {
     Open(ConnectRequest),
-    Close { conn: ConnId, code: u16, reason: Text },
-    Abort { conn: ConnId },
+    Close {
+        conn: ConnId,
+        code: u16,
+        reason: Text,
+    },
+    Abort {
+        conn: ConnId,
+    },
     Heartbeat,
     Join(ChannelId),
-    Leave { topic: Text, join_ref: u64 },
+    Leave {
+        topic: Text,
+        join_ref: u64,
+    },
     Push(PushId),
+    /// A message of the dialect's own, which says what is in it when it leaves.
+    Notice(ChannelId),
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +65,21 @@ impl Lane {
         if !unopened {
             self.send_first(Outgoing::Abort { conn });
         }
+    }
+
+    pub(super) fn head(&self) -> Option<&Outgoing> {
+        self.queue.front()
+    }
+
+    /// Queues a notice unless one of the same channel waits already.
+    pub(super) fn notify(&mut self, id: ChannelId) {
+        if !self.queue.iter().any(|o| matches!(o, Outgoing::Notice(other) if *other == id)) {
+            self.queue.push_back(Outgoing::Notice(id));
+        }
+    }
+
+    pub(super) fn drop_join(&mut self, id: ChannelId) {
+        self.queue.retain(|outgoing| !matches!(outgoing, Outgoing::Join(other) if *other == id));
     }
 
     pub(super) fn pop(&mut self) -> Option<Outgoing> {

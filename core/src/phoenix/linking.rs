@@ -56,7 +56,7 @@ impl Session {
     fn lose(&mut self, reason: LossReason) {
         let (step, failures) = self.connection.count_loss();
         let gives_up = failures > 0 && self.config.max_attempts.is_some_and(|max| failures >= max);
-        let retry_at = if gives_up {
+        let retry_at = if gives_up || self.is_final(&reason) {
             self.connection.rest();
             None
         } else {
@@ -68,6 +68,15 @@ impl Session {
         self.settle_loss();
         if gives_up {
             self.event(Event::GaveUp { attempts: failures });
+        }
+    }
+
+    /// Whether the configuration says that this loss is not to be answered with another attempt.
+    fn is_final(&self, reason: &LossReason) -> bool {
+        match reason {
+            LossReason::Open(OpenError { status: Some(status), .. }) => self.config.stop_statuses.contains(status),
+            LossReason::Closed { code: Some(code), .. } => self.config.stop_codes.contains(code),
+            _ => false,
         }
     }
 

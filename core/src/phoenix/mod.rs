@@ -3,6 +3,7 @@
 mod channel;
 mod config;
 mod connection;
+mod embedding;
 mod endpoint;
 mod event;
 mod heartbeat;
@@ -11,6 +12,7 @@ mod inbound;
 mod joining;
 mod lane;
 mod linking;
+mod pacing;
 mod pushes;
 mod sending;
 mod server;
@@ -19,8 +21,10 @@ mod session;
 mod upgrade;
 
 pub use channel::ChannelState;
+pub(crate) use config::UserPush;
 pub use config::{Config, JoinOptions, Limits, Overflow, Push};
 pub use connection::ConnectionState;
+pub(crate) use embedding::NextUp;
 pub use endpoint::{Endpoint, EndpointError};
 pub use event::{
     CloseReason, Event, JoinError, JoinFailure, LossReason, PushError, PushOutcome, Stats, TroubleCause, UnknownChannel,

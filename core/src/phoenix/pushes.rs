@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeMap;
 
-use super::config::{Limits, Push};
+use super::config::{Limits, Push, UserPush};
 use super::ids::{ChannelId, PushId};
 use crate::deadlines::Deadlines;
 use crate::payload::Payload;
@@ -26,6 +26,7 @@ pub(super) struct Entry {
     pub(super) event: Text,
     pub(super) payload: Payload,
     pub(super) wants_reply: bool,
+    pub(super) user_event: Option<UserPush>,
     pub(super) place: Place,
     /// When it times out.
     until: Timestamp,
@@ -77,9 +78,10 @@ impl Pushes {
     pub(super) fn insert(&mut self, channel: ChannelId, push: Push, until: Timestamp, place: Place) -> PushId {
         self.last += 1;
         let id = PushId(self.last);
-        let Push { event, payload, wants_reply, .. } = push;
+        let Push { event, payload, wants_reply, user_event, timeout: _ } = push;
         self.wanting_reply += usize::from(wants_reply);
-        let entry = Entry { channel, event, payload, wants_reply, place: Place::Lane, until, deadline: None };
+        let entry =
+            Entry { channel, event, payload, wants_reply, user_event, place: Place::Lane, until, deadline: None };
         self.table.insert(id, entry);
         self.set_place(id, place);
         id

@@ -3,17 +3,17 @@
 use alloc::vec::Vec;
 
 use super::channel::{ChannelState, Phase};
-use super::config::{Config, Overflow, Push};
+use super::config::{Config, Limits, Overflow, Push, UserPush};
 use super::connection::ConnectionState;
 use super::event::{Event, PushError, PushOutcome};
 use super::ids::{ChannelId, PushId};
 use super::lane::Outgoing;
 use super::pushes::{Entry, Place};
 use super::session::Session;
-use crate::machine::Frame;
+use crate::machine::{Frame, TransportAction};
 use crate::payload::Payload;
 use crate::text::Text;
-use crate::wire::{self, Decimal, Head, Serializer, Side};
+use crate::wire::{self, Decimal, EncodeError, Head, Serializer, Side, UserHead};
 
 impl Session {
     pub(super) fn accept_push(&mut self, channel: ChannelId, push: Push) -> Result<PushId, PushError> {
@@ -45,11 +45,7 @@ impl Session {
         }
         let id = self.pushes.insert(channel, push, until, place);
         match place {
-            Place::Waiting => {
-                if let Some(channel) = self.channels.get_mut(channel) {
-                    channel.waiting.push_back(id);
-                }
-            }
+            Place::Waiting => self.wait(channel, id),
             _ => {
                 self.count_live(channel, 1);
                 self.lane.send(Outgoing::Push(id));
@@ -64,6 +60,7 @@ impl Session {
             Place::Waiting => {
                 if let Some(channel) = self.channels.get_mut(entry.channel) {
                     channel.waiting.retain(|push| *push != id);
+                    channel.waiting_bytes = channel.waiting_bytes.saturating_sub(entry.payload.len());
                 }
             }
             Place::Lane => {
@@ -77,6 +74,15 @@ impl Session {
         self.event(Event::PushDone { push: id, outcome });
     }
 
+    /// Puts a push at the end of those that wait for their channel.
+    fn wait(&mut self, channel: ChannelId, push: PushId) {
+        let bytes = self.pushes.get(push).map_or(0, |entry| entry.payload.len());
+        if let Some(channel) = self.channels.get_mut(channel) {
+            channel.waiting.push_back(push);
+            channel.waiting_bytes += bytes;
+        }
+    }
+
     pub(super) fn count_live(&mut self, channel: ChannelId, change: i32) {
         if let Some(channel) = self.channels.get_mut(channel) {
             channel.live_pushes = channel.live_pushes.saturating_add_signed(change);
@@ -85,20 +91,26 @@ impl Session {
 
     fn has_room(&self, channel: ChannelId, place: Place, bytes: usize) -> bool {
         let limits = &self.config.limits;
-        let waiting = self.channels.get(channel).map_or(0, |channel| channel.waiting.len());
+        let (waiting, waiting_bytes) =
+            self.channels.get(channel).map_or((0, 0), |channel| (channel.waiting.len(), channel.waiting_bytes));
         // Losses and joins move pushes from one queue to the other without asking, so that only the
         // sum bounds both.
         let unsent = self.pushes.waiting() + self.lane.pushes();
         unsent < limits.send_buffer.saturating_add(limits.outbound_frames)
             && match place {
-                Place::Waiting => waiting < limits.push_buffer && self.pushes.can_wait(bytes, limits),
+                Place::Waiting => {
+                    waiting < limits.push_buffer
+                        && waiting_bytes.saturating_add(bytes) <= limits.push_buffer_bytes
+                        && self.pushes.can_wait(bytes, limits)
+                }
                 _ => self.has_outbound_capacity(),
             }
     }
 
     /// Drops the oldest until the new push fits; nothing, if it never will.
     fn make_room(&mut self, channel: ChannelId, place: Place, bytes: usize) -> Result<(), PushError> {
-        if place == Place::Waiting && bytes > self.config.limits.send_buffer_bytes {
+        let Limits { push_buffer_bytes, send_buffer_bytes, .. } = self.config.limits;
+        if place == Place::Waiting && bytes > push_buffer_bytes.min(send_buffer_bytes) {
             return Err(PushError::Full);
         }
         // Each round ends one push, so there are at most as many rounds as pushes.
@@ -106,18 +118,21 @@ impl Session {
             if self.has_room(channel, place, bytes) {
                 break;
             }
-            let oldest = self.oldest(channel, place).ok_or(PushError::Full)?;
+            let oldest = self.oldest(channel, place, bytes).ok_or(PushError::Full)?;
             self.finish_push(oldest, PushOutcome::Dropped);
         }
         if self.has_room(channel, place, bytes) { Ok(()) } else { Err(PushError::Full) }
     }
 
     /// The push that has to go first: of the same channel if that is what is full.
-    fn oldest(&self, channel: ChannelId, place: Place) -> Option<PushId> {
+    fn oldest(&self, channel: ChannelId, place: Place, bytes: usize) -> Option<PushId> {
+        let limits = &self.config.limits;
         match place {
             Place::Waiting => {
                 let own = self.channels.get(channel)?;
-                if own.waiting.len() >= self.config.limits.push_buffer {
+                if own.waiting.len() >= limits.push_buffer
+                    || own.waiting_bytes.saturating_add(bytes) > limits.push_buffer_bytes
+                {
                     return own.waiting.front().copied();
                 }
                 self.pushes.iter().find(|(_, entry)| entry.place == Place::Waiting).map(|(id, _)| id)
@@ -144,9 +159,7 @@ impl Session {
             if place == Place::Lane {
                 self.pushes.set_place(id, Place::Waiting);
                 self.count_live(channel, -1);
-                if let Some(channel) = self.channels.get_mut(channel) {
-                    channel.waiting.push_back(id);
-                }
+                self.wait(channel, id);
             } else {
                 self.finish_push(id, PushOutcome::Unknown);
             }
@@ -157,6 +170,41 @@ impl Session {
 }
 
 impl Session {
+    /// Turns an intention into what the transport is to do; `None` if it has become void.
+    pub(super) fn carry_out(&mut self, outgoing: Outgoing) -> Option<TransportAction> {
+        let frame = match outgoing {
+            Outgoing::Open(request) => return Some(TransportAction::Open(request)),
+            Outgoing::Close { conn, code, reason } => return Some(TransportAction::Close { conn, code, reason }),
+            Outgoing::Abort { conn } => return Some(TransportAction::Abort { conn }),
+            Outgoing::Heartbeat => self.write_heartbeat(),
+            Outgoing::Join(id) => self.write_join(id),
+            Outgoing::Leave { topic, join_ref } => self.write_leave(&topic, join_ref),
+            Outgoing::Push(id) => self.write_push(id),
+            // Whoever wants one gives it its words by `take_notice`.
+            Outgoing::Notice(_) => None,
+        };
+        self.send_on_current(frame?)
+    }
+
+    /// Frames leave the lane with their connection, so there is one.
+    fn send_on_current(&self, frame: Frame) -> Option<TransportAction> {
+        self.connection.current().map(|conn| TransportAction::Send { conn, frame })
+    }
+
+    pub(super) fn write_notice(
+        &mut self,
+        id: ChannelId,
+        event: &'static str,
+        payload: &Payload,
+    ) -> Option<TransportAction> {
+        let channel = self.channels.get(id)?;
+        let Phase::Joined { join_ref } = channel.phase else { return None };
+        let topic = channel.topic.clone();
+        let reference = self.next_ref();
+        let frame = self.write(Some(join_ref), reference, &topic, event, payload)?;
+        self.send_on_current(frame)
+    }
+
     pub(super) fn write_heartbeat(&mut self) -> Option<Frame> {
         let reference = self.next_ref();
         self.heartbeat.taken(reference);
@@ -187,9 +235,10 @@ impl Session {
         let channel = self.channels.get(entry.channel)?;
         let join_ref = channel.phase.join_ref()?;
         let (topic, event, payload) = (channel.topic.clone(), entry.event.clone(), entry.payload.clone());
-        let wants_reply = entry.wants_reply;
+        let (wants_reply, user_event) = (entry.wants_reply, entry.user_event.clone());
         let reference = self.next_ref();
-        let frame = encode(self.config.serializer, Some(join_ref), reference, &topic, &event, &payload);
+        let frame =
+            encode(self.config.serializer, Some(join_ref), reference, &topic, &event, user_event.as_ref(), &payload);
         match (wants_reply, frame.is_some()) {
             (true, true) => {
                 self.pushes.set_place(id, Place::Sent { reference });
@@ -210,7 +259,7 @@ impl Session {
         event: &'static str,
         payload: &Payload,
     ) -> Option<Frame> {
-        encode(self.config.serializer, join_ref, reference, topic, &Text::from_static(event), payload)
+        encode(self.config.serializer, join_ref, reference, topic, &Text::from_static(event), None, payload)
     }
 }
 
@@ -219,21 +268,27 @@ fn check(push: &Push, topic: &Text, config: &Config) -> Result<(), PushError> {
     if push.event.starts_with("phx_") {
         return Err(PushError::ReservedEvent);
     }
-    // Two refs of at most 20 digits and the brackets around everything.
-    let len = topic.as_bytes().len() + push.event.as_bytes().len() + push.payload.len() + 96;
+    let event = push.user_event.as_ref().map_or(&push.event, |user| &user.event);
+    // Two refs of at most 20 digits, and the brackets and names around everything.
+    let len = topic.as_bytes().len() + event.as_bytes().len() + push.payload.len() + 160;
     if len > config.limits.frame_bytes {
         return Err(PushError::TooLarge { len });
     }
-    if !push.payload.is_binary() {
-        return Ok(());
+    let bytes = push.payload.is_binary();
+    match (config.serializer, &push.user_event) {
+        (Serializer::V1, _) if bytes => return Err(PushError::Encode(EncodeError::BinaryNeedsV2)),
+        (Serializer::V2, Some(UserPush { as_text: true, .. })) if bytes => {
+            return Err(PushError::Encode(EncodeError::BinaryAsText));
+        }
+        (Serializer::V2, Some(UserPush { as_text: false, .. })) => {}
+        (Serializer::V2, None) if bytes => {}
+        // Text has room for names of any length.
+        _ => return Ok(()),
     }
-    if config.serializer == Serializer::V1 {
-        return Err(PushError::Encode(wire::EncodeError::BinaryNeedsV2));
-    }
-    for (field, text) in [("topic", topic), ("event", &push.event)] {
+    for (field, text) in [("topic", topic), ("event", event)] {
         let len = text.as_bytes().len();
         if len > 255 {
-            return Err(PushError::Encode(wire::EncodeError::FieldTooLong { field, len }));
+            return Err(PushError::Encode(EncodeError::FieldTooLong { field, len }));
         }
     }
     Ok(())
@@ -245,6 +300,7 @@ fn encode(
     reference: u64,
     topic: &Text,
     event: &Text,
+    user_event: Option<&UserPush>,
     payload: &Payload,
 ) -> Option<Frame> {
     let (join_ref, reference) = (join_ref.map(Decimal::new), Decimal::new(reference));
@@ -254,7 +310,7 @@ fn encode(
         topic,
         event,
         status: None,
-        user_event: None,
+        user_event: user_event.map(|user| UserHead { event: &user.event, metadata: None, as_text: user.as_text }),
         payload,
     };
     serializer.encode(&head, Side::Client).ok()

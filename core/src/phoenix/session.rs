@@ -10,6 +10,7 @@ use super::event::{CloseReason, Event, JoinError, LossReason, PushError, PushOut
 use super::heartbeat::{self, Heartbeat};
 use super::ids::{ChannelId, PushId};
 use super::lane::{Lane, Outgoing};
+use super::pacing::JoinPace;
 use super::pushes::{Place, Pushes};
 use crate::backoff::JitterRng;
 use crate::machine::{ConnId, Machine, TransportAction, TransportEvent};
@@ -33,6 +34,7 @@ pub struct Session {
     pub(super) channels: Channels,
     pub(super) pushes: Pushes,
     pub(super) lane: Lane,
+    pub(super) pace: JoinPace,
     events: VecDeque<Event>,
     /// Messages dropped since the last `Lagged`.
     missed: u64,
@@ -53,6 +55,7 @@ impl Session {
             channels: Channels::new(),
             pushes: Pushes::new(),
             lane: Lane::default(),
+            pace: JoinPace::new(config.limits.joins_per_second),
             events: VecDeque::new(),
             missed: 0,
             rng: JitterRng::new(config.jitter_seed),
@@ -147,7 +150,7 @@ impl Session {
             _ if self.channels.len() >= self.config.limits.channels => return Err(JoinError::Full),
             _ => {}
         }
-        let id = self.channels.insert(topic.detach(), options.payload, options.timeout);
+        let id = self.channels.insert(topic.detach(), options);
         if self.connection.open().is_some() {
             self.channels.queue_join(id);
             self.start_joins();
@@ -187,6 +190,50 @@ impl Session {
             let sent = matches!(entry.place, Place::Sent { .. });
             self.finish_push(push, if sent { PushOutcome::Unknown } else { PushOutcome::Dropped });
         }
+    }
+
+    /// Keeps a wanted channel from being joined, whatever becomes of the connection, until
+    /// [`retry_join`](Session::retry_join). A join that was sent already runs its course.
+    ///
+    /// For hosts that know better than the backoff: a refusal that will not change, or that waits
+    /// for something.
+    ///
+    /// # Errors
+    /// If there is no such channel.
+    pub fn hold_join(&mut self, channel: ChannelId) -> Result<(), UnknownChannel> {
+        let state = self.channels.get_mut(channel).ok_or(UnknownChannel)?;
+        state.held = true;
+        match state.phase {
+            Phase::Queued => {
+                self.lane.drop_join(channel);
+                self.channels.set_phase(channel, Phase::Idle { errored: false });
+            }
+            Phase::Idle { .. } => self.channels.set_deadline(channel, None),
+            Phase::Joining { .. } | Phase::Joined { .. } | Phase::Leaving { .. } => {}
+        }
+        self.start_joins();
+        Ok(())
+    }
+
+    /// Joins a wanted channel that is not joined at this time, instead of when the backoff says, and
+    /// ends a hold. Without a connection it is joined as soon as there is one.
+    ///
+    /// # Errors
+    /// If there is no such channel.
+    pub fn retry_join(&mut self, now: Timestamp, channel: ChannelId, at: Timestamp) -> Result<(), UnknownChannel> {
+        self.advance(now);
+        let state = self.channels.get_mut(channel).ok_or(UnknownChannel)?;
+        state.held = false;
+        if !matches!(state.phase, Phase::Idle { .. }) || self.connection.open().is_none() {
+            return Ok(());
+        }
+        let later = (at > self.now).then_some(at);
+        self.channels.set_deadline(channel, later);
+        if later.is_none() {
+            self.channels.queue_join(channel);
+            self.start_joins();
+        }
+        Ok(())
     }
 
     /// No longer wants to be in a channel. Ends in [`Event::ChannelClosed`] when the server has
@@ -336,6 +383,7 @@ impl Machine for Session {
                         self.abort(conn, LossReason::HeartbeatTimeout);
                     }
                 }
+                Due::Joins => self.start_joins(),
                 Due::Channel(id) => self.channel_due(id),
                 Due::Push(id) => self.finish_push(id, PushOutcome::TimedOut),
             }
@@ -348,18 +396,9 @@ impl Machine for Session {
 
     fn poll_transport(&mut self) -> Option<TransportAction> {
         loop {
-            let frame = match self.lane.pop()? {
-                Outgoing::Open(request) => return Some(TransportAction::Open(request)),
-                Outgoing::Close { conn, code, reason } => return Some(TransportAction::Close { conn, code, reason }),
-                Outgoing::Abort { conn } => return Some(TransportAction::Abort { conn }),
-                Outgoing::Heartbeat => self.write_heartbeat(),
-                Outgoing::Join(id) => self.write_join(id),
-                Outgoing::Leave { topic, join_ref } => self.write_leave(&topic, join_ref),
-                Outgoing::Push(id) => self.write_push(id),
-            };
-            // Frames leave the lane with their connection, so there is one.
-            if let (Some(frame), Some(conn)) = (frame, self.connection.current()) {
-                return Some(TransportAction::Send { conn, frame });
+            let outgoing = self.lane.pop()?;
+            if let Some(action) = self.carry_out(outgoing) {
+                return Some(action);
             }
         }
     }
@@ -395,6 +434,7 @@ impl Machine for Session {
 enum Due {
     Connection(connection::Due),
     Heartbeat(heartbeat::Due),
+    Joins,
     Channel(ChannelId),
     Push(PushId),
 }
@@ -408,6 +448,7 @@ impl Session {
         [
             self.connection.due().map(|(at, due)| (at, Due::Connection(due))),
             self.heartbeat.due().map(|(at, due)| (at, Due::Heartbeat(due))),
+            self.joins_due().map(|at| (at, Due::Joins)),
             self.channels.due().map(|(at, id)| (at, Due::Channel(id))),
             self.pushes.due().map(|(at, id)| (at, Due::Push(id))),
         ]

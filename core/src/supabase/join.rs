@@ -64,7 +64,18 @@ pub(crate) fn join_payload(config_json: &str, token: Option<&AccessToken>) -> Pa
     Payload::unread_json(json.into())
 }
 
+/// How long a server waits for its database before it answers, unless it is told (section 4.5).
+const DEFAULT_WAIT: Duration = Duration::from_secs(15);
+/// What its answer may take beyond that.
+const BEYOND_WAIT: Duration = Duration::from_secs(10);
+
 impl ChannelConfig {
+    /// How long the join may stay unanswered, if longer than usual: the server was asked to wait.
+    pub(crate) fn join_timeout(&self, usual: Duration) -> Option<Duration> {
+        let wait = self.postgres_wait.filter(|_| !self.postgres_changes.is_empty())?;
+        Some(usual.max(wait.timeout.unwrap_or(DEFAULT_WAIT).saturating_add(BEYOND_WAIT)))
+    }
+
     /// The value of `config` in a join's payload.
     pub(crate) fn to_json(&self) -> Text {
         let bindings: Vec<_> = self.distinct_bindings().into_iter().map(PostgresBinding::to_wire).collect();

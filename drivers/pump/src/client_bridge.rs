@@ -259,7 +259,7 @@ impl ClientBridge {
             Event::Disconnected { reason, retry_at } => {
                 ConnectionEvent::Disconnected { reason, retry_in: until(retry_at) }
             }
-            Event::HeartbeatAnswered { rtt } => ConnectionEvent::HeartbeatAnswered { rtt },
+            Event::HeartbeatAnswered { rtt, ok } => ConnectionEvent::HeartbeatAnswered { rtt, ok },
             Event::Malformed { error } => ConnectionEvent::Malformed { error },
             Event::Lagged { missed } => ConnectionEvent::Lagged { missed },
             Event::GaveUp { attempts } => ConnectionEvent::GaveUp { attempts },

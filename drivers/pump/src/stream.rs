@@ -119,6 +119,8 @@ pub enum ConnectionEvent {
     HeartbeatAnswered {
         /// How long that took.
         rtt: Duration,
+        /// Whether the answer's status was `ok`. Any answer proves that the peer lives.
+        ok: bool,
     },
     /// The server sent a frame that is not a message. It was dropped.
     Malformed {

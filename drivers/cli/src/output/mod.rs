@@ -67,7 +67,7 @@ impl<'a> Line<'a> {
                 let reason = Some(reason.to_string());
                 Self { event: "disconnected", reason, retry_in: *retry_in, ..Self::default() }
             }
-            ConnectionEvent::HeartbeatAnswered { rtt } => {
+            ConnectionEvent::HeartbeatAnswered { rtt, .. } => {
                 Self { event: "heartbeat", rtt: Some(*rtt), ..Self::default() }
             }
             ConnectionEvent::Malformed { error } => {

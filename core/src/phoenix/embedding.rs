@@ -1,0 +1,72 @@
+//! What a dialect that owns a session needs of it: seeing what leaves next, and having the last word.
+//!
+//! Supabase's session decides at the moment of sending which token a join carries, and whether it
+//! may leave at all. So it looks at the head of the lane before it takes it.
+
+use core::time::Duration;
+
+use super::event::CloseReason;
+use super::ids::ChannelId;
+use super::lane::Outgoing;
+use super::session::Session;
+use crate::machine::{ConnId, TransportAction};
+use crate::payload::Payload;
+use crate::time::Timestamp;
+
+/// What leaves the transport lane next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NextUp {
+    Dial(ConnId),
+    Join(ChannelId),
+    Notice(ChannelId),
+    Heartbeat,
+    Other,
+}
+
+impl Session {
+    pub(crate) fn next_up(&self) -> Option<NextUp> {
+        Some(match self.lane.head()? {
+            Outgoing::Open(request) => NextUp::Dial(request.conn),
+            Outgoing::Join(id) => NextUp::Join(*id),
+            Outgoing::Notice(id) => NextUp::Notice(*id),
+            Outgoing::Heartbeat => NextUp::Heartbeat,
+            Outgoing::Close { .. } | Outgoing::Abort { .. } | Outgoing::Leave { .. } | Outgoing::Push(_) => {
+                NextUp::Other
+            }
+        })
+    }
+
+    /// Takes the head of the lane alone; `None` if it has become void.
+    pub(crate) fn take_next(&mut self) -> Option<TransportAction> {
+        let outgoing = self.lane.pop()?;
+        self.carry_out(outgoing)
+    }
+
+    /// Wants to say something on a joined channel that is neither buffered nor answered: what it
+    /// says is decided when it leaves ([`Session::take_notice`]), and a lost connection forgets it.
+    pub(crate) fn notify(&mut self, channel: ChannelId) {
+        self.lane.notify(channel);
+    }
+
+    /// Takes the notice at the head of the lane, with these words.
+    pub(crate) fn take_notice(&mut self, event: &'static str, payload: &Payload) -> Option<TransportAction> {
+        let Some(Outgoing::Notice(id)) = self.lane.pop() else { return None };
+        self.write_notice(id, event, payload)
+    }
+
+    /// Gives the attempt that is under way more time: it was kept waiting by us, not by the server.
+    pub(crate) fn extend_dial(&mut self, now: Timestamp, by: Duration) {
+        self.advance(now);
+        self.connection.extend_dial(self.now.saturating_add(by));
+    }
+
+    /// Ends a channel for good without a word to the server, which has ended it already.
+    pub(crate) fn end_channel(&mut self, channel: ChannelId, reason: CloseReason) {
+        self.close_channel(channel, reason);
+    }
+
+    /// The server complained about the number of joins.
+    pub(crate) fn slow_joins(&mut self) {
+        self.pace.slow_down(self.now);
+    }
+}

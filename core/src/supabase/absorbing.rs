@@ -1,0 +1,210 @@
+//! What the Phoenix session reports, in Supabase's words; and what follows from it.
+
+use alloc::boxed::Box;
+
+use super::channel_config::RejoinPolicy;
+use super::envelope::take_apart;
+use super::event::{CloseReason, Event, HeartbeatStatus, Retry, SubscribeFailure, Trouble};
+use super::refusal::{Refusal, RefusalClass, SystemMessage};
+use super::session::Session;
+use crate::payload::Payload;
+use crate::phoenix::{self, ChannelId, JoinFailure, LossReason, TroubleCause};
+use crate::text::Text;
+use crate::time::Timestamp;
+
+/// The close code of a server that thinks of the whole socket as too busy.
+const GOING_AWAY: u16 = 1001;
+
+impl Session {
+    /// Takes over everything that the inner session has to say, in the same call that made it say
+    /// so: what follows from it must be in the lanes before the host drains them.
+    #[inline]
+    pub(super) fn absorb(&mut self) {
+        use crate::machine::Machine as _;
+        while let Some(event) = self.inner.poll_event() {
+            match event {
+                phoenix::Event::UserBroadcast { channel, broadcast } => {
+                    let (event, meta, payload) = broadcast.into_parts();
+                    self.message(Event::Broadcast { channel, event, payload, meta });
+                }
+                phoenix::Event::Message { channel, event, payload } => self.absorb_message(channel, event, payload),
+                rare => self.absorb_rare(rare),
+            }
+        }
+    }
+
+    #[inline]
+    fn absorb_message(&mut self, channel: ChannelId, event: Text, payload: Payload) {
+        if event == "broadcast"
+            && let Some(broadcast) = take_apart(&payload)
+        {
+            let (event, payload, meta) = (broadcast.event, broadcast.payload, broadcast.meta);
+            return self.message(Event::Broadcast { channel, event, payload, meta });
+        }
+        if event == "system"
+            && let Some(message) = SystemMessage::of(payload.clone())
+        {
+            return self.absorb_system(channel, message);
+        }
+        self.message(Event::Message { channel, event, payload });
+    }
+
+    fn absorb_system(&mut self, channel: ChannelId, message: SystemMessage) {
+        let message = Box::new(message);
+        if let Some(state) = self.channels.get_mut(channel)
+            && !message.ok
+        {
+            state.last_error = Some(message.clone());
+        }
+        self.message(Event::System { channel, message });
+    }
+
+    fn absorb_rare(&mut self, event: phoenix::Event) {
+        use phoenix::Event as Inner;
+        let event = match event {
+            Inner::Connected { conn } => Event::Connected { conn },
+            Inner::Disconnected { reason, retry_at } => return self.absorb_loss(reason, retry_at),
+            Inner::Joined { channel, again, .. } => return self.absorb_joined(channel, again),
+            Inner::JoinFailed { channel, failure, retry_at } => {
+                return self.absorb_join_failure(channel, failure, retry_at);
+            }
+            Inner::ChannelErrored { channel, cause, retry_at } => return self.absorb_trouble(channel, cause, retry_at),
+            Inner::ChannelClosed { channel, reason } => return self.absorb_end(channel, reason),
+            Inner::PushSent { push } => Event::PushSent { push },
+            Inner::PushDone { push, outcome } => Event::PushDone { push, outcome },
+            Inner::HeartbeatAnswered { rtt, ok: true } => Event::Heartbeat(HeartbeatStatus::Ok { rtt }),
+            Inner::HeartbeatAnswered { rtt, ok: false } => Event::Heartbeat(HeartbeatStatus::Error { rtt }),
+            Inner::Malformed { error } => return self.message(Event::Malformed { error }),
+            Inner::Lagged { missed } => Event::Lagged { missed },
+            Inner::GaveUp { attempts } => Event::GaveUp { attempts },
+            Inner::Closed => Event::Closed,
+            // They went their own way before.
+            Inner::Message { .. } | Inner::UserBroadcast { .. } => return,
+        };
+        self.event(event);
+    }
+
+    fn absorb_loss(&mut self, reason: LossReason, retry_at: Option<Timestamp>) {
+        match &reason {
+            LossReason::HeartbeatTimeout => self.event(Event::Heartbeat(HeartbeatStatus::TimedOut)),
+            LossReason::Closed { code: Some(GOING_AWAY), .. } => self.inner.slow_joins(),
+            _ => {}
+        }
+        self.event(Event::Disconnected { reason, retry_at });
+        if retry_at.is_some() {
+            self.prepare_token();
+        }
+    }
+
+    fn absorb_joined(&mut self, id: ChannelId, again: bool) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        channel.joined = true;
+        channel.waits = false;
+        channel.refused = None;
+        channel.last_error = None;
+        let gap = channel.gap_since.take();
+        self.event(Event::Subscribed { channel: id, again });
+        if let Some(since) = gap {
+            self.event(Event::Gap { channel: id, since, until: self.now });
+        }
+        // The token may have changed while the server was thinking.
+        self.tell_token(id);
+    }
+
+    fn absorb_join_failure(&mut self, id: ChannelId, failure: JoinFailure, retry_at: Option<Timestamp>) {
+        let retry = retry_at.map_or(Retry::OnConnection, Retry::At);
+        let (failure, retry) = match failure {
+            JoinFailure::Refused { response } => {
+                let refusal = Box::new(Refusal::of(response));
+                let retry = self.retry_after_refusal(id, &refusal, retry);
+                (SubscribeFailure::Refused(refusal), retry)
+            }
+            JoinFailure::TimedOut => (SubscribeFailure::TimedOut, retry),
+            JoinFailure::Crashed => (SubscribeFailure::Crashed, retry),
+        };
+        self.event(Event::SubscribeFailed { channel: id, failure, retry });
+        if retry == Retry::Never {
+            self.end(id, CloseReason::Refused);
+        }
+    }
+
+    fn retry_after_refusal(&mut self, id: ChannelId, refusal: &Refusal, retry: Retry) -> Retry {
+        if refusal.class == RefusalClass::Rate {
+            self.inner.slow_joins();
+        }
+        self.retry_by_class(id, refusal.class, retry)
+    }
+
+    /// What the class of a refusal or of a shutdown means for the next join (sections 9.2 and 9.3).
+    fn retry_by_class(&mut self, id: ChannelId, class: RefusalClass, retry: Retry) -> Retry {
+        match class {
+            RefusalClass::Permanent => Retry::Never,
+            RefusalClass::Auth if self.channels.get(id).is_some_and(|channel| channel.anonymous) => Retry::Never,
+            RefusalClass::Auth if self.wait_for_another_token(id) => Retry::OnToken,
+            RefusalClass::Rate => {
+                let at = self.now.saturating_add(self.rate_delay());
+                let at = if let Retry::At(backoff) = retry { at.max(backoff) } else { at };
+                let _ = self.inner.retry_join(self.now, id, at);
+                Retry::At(at)
+            }
+            RefusalClass::Auth | RefusalClass::Transient => retry,
+        }
+    }
+
+    fn absorb_trouble(&mut self, id: ChannelId, cause: TroubleCause, retry_at: Option<Timestamp>) {
+        let since = if cause == TroubleCause::ConnectionLost { self.last_received } else { self.now };
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        if core::mem::take(&mut channel.joined) {
+            channel.gap_since.get_or_insert(since);
+        }
+        let retry = retry_at.map_or(Retry::OnConnection, Retry::At);
+        let trouble = match cause {
+            TroubleCause::ConnectionLost => Trouble::ConnectionLost,
+            TroubleCause::Crashed => Trouble::Crashed,
+            TroubleCause::Forgotten => Trouble::Forgotten,
+            TroubleCause::Closed => return self.absorb_shutdown(id, retry),
+        };
+        self.event(Event::ChannelErrored { channel: id, trouble, retry });
+    }
+
+    /// `phx_close` that nobody here asked for: the `system` message before it is its reason.
+    fn absorb_shutdown(&mut self, id: ChannelId, retry: Retry) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        let policy = channel.rejoin;
+        let error = channel.last_error.take();
+        let message = error.as_ref().map(|error| error.message.clone());
+        let class = error.and_then(|error| error.class());
+        let retry = match (policy, class) {
+            (RejoinPolicy::Never, _) | (RejoinPolicy::OnRetryableReason, None) => Retry::Never,
+            (RejoinPolicy::Always, None | Some(RefusalClass::Permanent)) => retry,
+            (_, Some(class)) => self.retry_by_class(id, class, retry),
+        };
+        if retry == Retry::Never {
+            return self.end(id, CloseReason::ServerClosed { message });
+        }
+        self.event(Event::ChannelErrored { channel: id, trouble: Trouble::Closed { message }, retry });
+    }
+
+    fn end(&mut self, id: ChannelId, reason: CloseReason) {
+        if let Some(channel) = self.channels.get_mut(id) {
+            channel.end = Some(Box::new(reason));
+        }
+        self.inner.end_channel(id, phoenix::CloseReason::ServerClosed);
+    }
+
+    fn absorb_end(&mut self, id: ChannelId, reason: phoenix::CloseReason) {
+        let Some(channel) = self.channels.remove(id) else { return };
+        let reason = match (channel.end, reason) {
+            (Some(own), _) => *own,
+            (None, phoenix::CloseReason::Left) => CloseReason::Left,
+            (None, phoenix::CloseReason::ServerClosed) => {
+                CloseReason::ServerClosed { message: channel.last_error.map(|error| error.message) }
+            }
+            (None, phoenix::CloseReason::SessionClosed) => CloseReason::SessionClosed,
+        };
+        self.event(Event::ChannelClosed { channel: id, reason });
+        if self.channels.len() == 0 {
+            self.left_alone();
+        }
+    }
+}

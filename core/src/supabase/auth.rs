@@ -1,0 +1,254 @@
+//! Tokens meet channels: what a join, a dial or an `access_token` push carries, and what waits for it.
+//!
+//! Which token a frame carries is decided when it leaves, so that it is the one in force then and
+//! never an expired one (traps T69, T73).
+
+use alloc::format;
+
+use super::access_token::AccessToken;
+use super::channels::Channel;
+use super::event::{Event, Request, Retry, SubscribeFailure, TokenFailure, TokenReason};
+use super::join::join_payload;
+use super::session::Session;
+use super::tokens::{Credential, News};
+use crate::machine::{ConnId, TransportAction};
+use crate::payload::Payload;
+use crate::phoenix::ChannelId;
+use crate::text::Text;
+
+/// What a channel may do about joining.
+enum Leave {
+    With(Option<AccessToken>),
+    /// The provider is being asked, or will be.
+    Wait,
+    /// Nothing that could be used, until somebody sets a token.
+    Stop(TokenFailure),
+    /// The server has turned this very token away.
+    Refused,
+}
+
+impl Session {
+    /// Asks for a token before the first join or dial needs it.
+    pub(super) fn prepare_token(&mut self) {
+        if self.tokens.credential(self.now) == Credential::Pending {
+            let news = self.tokens.want(self.now, TokenReason::Missing);
+            self.hear(news);
+        }
+    }
+
+    /// Whether the attempt at the head of the lane may leave: with `Config::authorization` the
+    /// provider is heard before each, for as long as it may take.
+    pub(super) fn may_dial(&mut self, conn: ConnId) -> bool {
+        if !self.config.authorization || !self.config.token_provider {
+            return true;
+        }
+        if self.asked_for_dial != Some(conn) {
+            self.asked_for_dial = Some(conn);
+            let news = self.tokens.ask(self.now, TokenReason::Dial);
+            self.hear(news);
+            let patience = self.config.token_timeout.saturating_add(self.config.phoenix.connect_timeout);
+            self.inner.extend_dial(self.now, patience);
+        }
+        !self.tokens.is_asking()
+    }
+
+    pub(super) fn take_dial(&mut self) -> Option<TransportAction> {
+        if self.config.authorization {
+            self.inner.extend_dial(self.now, self.config.phoenix.connect_timeout);
+        }
+        let mut action = self.inner.take_next()?;
+        if let TransportAction::Open(request) = &mut action
+            && self.config.authorization
+        {
+            let bearer = match self.tokens.credential(self.now) {
+                Credential::Token(token) => format!("Bearer {}", token.expose()),
+                _ => format!("Bearer {}", self.config.api_key.expose()),
+            };
+            request.headers.push((Text::from_static("authorization"), bearer.into()));
+        }
+        Some(action)
+    }
+
+    pub(super) fn take_join(&mut self, id: ChannelId) -> Option<TransportAction> {
+        let channel = self.channels.get(id)?;
+        match self.leave(channel) {
+            Leave::With(token) => {
+                let payload = join_payload(&channel.config, token.as_ref());
+                // The channel is there, and a join payload of ours is an object.
+                let _ = self.inner.set_join_payload(id, payload);
+                let action = self.inner.take_next();
+                // Nothing keeps a copy of the token that nobody will look at.
+                let _ = self.inner.set_join_payload(id, Payload::EMPTY);
+                if let Some(channel) = self.channels.get_mut(id) {
+                    channel.carried = token.map(|token| token.text().clone());
+                }
+                action
+            }
+            wait => {
+                self.hold(id);
+                match wait {
+                    Leave::Stop(failure) => self.no_token(id, failure, Retry::OnToken),
+                    _ => self.ask_for(id, TokenReason::Missing),
+                }
+                None
+            }
+        }
+    }
+
+    pub(super) fn take_notice(&mut self, id: ChannelId) -> Option<TransportAction> {
+        let token = match self.channels.get(id).map(|channel| (channel, self.leave(channel))) {
+            Some((channel, Leave::With(Some(token)))) if channel.carried.as_ref() != Some(token.text()) => token,
+            // It has become void.
+            _ => return self.inner.take_next(),
+        };
+        let payload = access_token_payload(&token);
+        let action = self.inner.take_notice("access_token", &payload)?;
+        if let Some(channel) = self.channels.get_mut(id) {
+            channel.carried = Some(token.text().clone());
+        }
+        Some(action)
+    }
+
+    /// What came of a question or a timer of the token manager.
+    pub(super) fn hear(&mut self, news: Option<News>) {
+        match news {
+            None => {}
+            Some(News::Ask(id, reason)) => self.requests.push_back(Request::Token { id, reason }),
+            Some(News::Changed) => {
+                if let Credential::Token(token) = self.tokens.credential(self.now) {
+                    self.event(Event::TokenRefreshed { expires_at: token.expires_at() });
+                }
+                self.apply_tokens();
+                self.stop_who_waits_in_vain();
+            }
+            Some(News::Same(reason)) => {
+                self.apply_tokens();
+                // It was asked for another one, and somebody still waits for that.
+                if reason == TokenReason::Rejected && self.channels.iter().any(|channel| channel.waits) {
+                    self.tokens.rest(self.now, reason);
+                }
+            }
+            Some(News::Failed(failure)) => self.token_failed(&failure),
+            Some(News::Expired) => self.event(Event::TokenExpired),
+        }
+    }
+
+    pub(super) fn token_timeouts(&mut self) {
+        while let Some(news) = self.tokens.timeout(self.now) {
+            self.hear(Some(news));
+        }
+    }
+
+    /// Another token may be in force: who waited for it joins, who is joined is told.
+    pub(super) fn apply_tokens(&mut self) {
+        for id in self.channels.ids() {
+            let waits = |channel: &Channel| channel.waits && matches!(self.leave(channel), Leave::With(_));
+            if self.channels.get(id).is_some_and(waits) {
+                self.release(id);
+            } else {
+                self.tell_token(id);
+            }
+        }
+    }
+
+    /// Tells the server of a joined channel's token, if it does not know it (trap T74).
+    pub(super) fn tell_token(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get(id).filter(|channel| channel.joined) else { return };
+        if let Leave::With(Some(token)) = self.leave(channel)
+            && channel.carried.as_ref() != Some(token.text())
+        {
+            self.inner.notify(id);
+        }
+    }
+
+    /// The provider has said that there is no token: who waited for its answer hears why.
+    fn stop_who_waits_in_vain(&mut self) {
+        for id in self.channels.ids() {
+            if let Some(channel) = self.channels.get(id).filter(|channel| channel.waits)
+                && let Leave::Stop(failure) = self.leave(channel)
+            {
+                self.no_token(id, failure, Retry::OnToken);
+            }
+        }
+    }
+
+    fn token_failed(&mut self, failure: &TokenFailure) {
+        let retry_at = self.tokens.next_ask().unwrap_or(self.now);
+        self.event(Event::TokenUnavailable { failure: failure.clone(), retry_at });
+        for id in self.channels.ids() {
+            let Some(channel) = self.channels.get(id).filter(|channel| channel.waits) else { continue };
+            match self.leave(channel) {
+                // An older token has to do.
+                Leave::With(_) => self.release(id),
+                Leave::Wait => self.no_token(id, failure.clone(), Retry::At(retry_at)),
+                Leave::Stop(_) | Leave::Refused => {}
+            }
+        }
+    }
+
+    /// The server turned a channel away for its token: it waits for another one.
+    /// False if another one is in force already, so that it can be joined with that.
+    pub(super) fn wait_for_another_token(&mut self, id: ChannelId) -> bool {
+        let Some(channel) = self.channels.get_mut(id) else { return false };
+        channel.refused = Some(channel.carried.clone());
+        let Some(channel) = self.channels.get(id) else { return false };
+        if matches!(self.leave(channel), Leave::With(_)) {
+            return false;
+        }
+        self.hold(id);
+        self.ask_for(id, TokenReason::Rejected);
+        true
+    }
+
+    /// Asks the provider, if it is the one who could help this channel.
+    fn ask_for(&mut self, id: ChannelId, reason: TokenReason) {
+        if self.channels.get(id).is_some_and(|channel| channel.own_token.is_none() && !channel.anonymous) {
+            let news = self.tokens.want(self.now, reason);
+            self.hear(news);
+        }
+    }
+
+    fn hold(&mut self, id: ChannelId) {
+        if let Some(channel) = self.channels.get_mut(id) {
+            channel.waits = true;
+        }
+        // The channel is there: the lane has just named it, or the caller has.
+        let _ = self.inner.hold_join(id);
+    }
+
+    fn release(&mut self, id: ChannelId) {
+        if let Some(channel) = self.channels.get_mut(id) {
+            channel.waits = false;
+        }
+        let _ = self.inner.retry_join(self.now, id, self.now);
+    }
+
+    fn no_token(&mut self, id: ChannelId, failure: TokenFailure, retry: Retry) {
+        self.event(Event::SubscribeFailed { channel: id, failure: SubscribeFailure::NoToken(failure), retry });
+    }
+
+    fn leave(&self, channel: &Channel) -> Leave {
+        let token = match &channel.own_token {
+            _ if channel.anonymous => None,
+            Some(own) if self.tokens.is_expired(own, self.now) => return Leave::Stop(TokenFailure::Expired),
+            Some(own) => Some(AccessToken::clone(own)),
+            None => match self.tokens.credential(self.now) {
+                Credential::Token(token) => Some(token),
+                Credential::ApiKey => None,
+                Credential::SignedOut if channel.private => return Leave::Stop(TokenFailure::SignedOut),
+                Credential::SignedOut => None,
+                Credential::Pending => return Leave::Wait,
+                Credential::Expired => return Leave::Stop(TokenFailure::Expired),
+            },
+        };
+        match &channel.refused {
+            Some(refused) if refused.as_ref() == token.as_ref().map(AccessToken::text) => Leave::Refused,
+            _ => Leave::With(token),
+        }
+    }
+}
+
+fn access_token_payload(token: &AccessToken) -> Payload {
+    // A token is ASCII without quotes.
+    Payload::unread_json(format!(r#"{{"access_token":"{}"}}"#, token.expose()).into())
+}

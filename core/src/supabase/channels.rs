@@ -1,0 +1,106 @@
+//! What a Supabase session knows of each channel besides what the Phoenix session does.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::access_token::AccessToken;
+use super::channel_config::{ChannelConfig, RejoinPolicy};
+use super::event::CloseReason;
+use super::refusal::SystemMessage;
+use crate::phoenix::ChannelId;
+use crate::text::Text;
+use crate::time::Timestamp;
+
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) id: ChannelId,
+    /// The `config` of the join payload, as JSON.
+    pub(super) config: Text,
+    pub(super) ack: bool,
+    pub(super) private: bool,
+    pub(super) anonymous: bool,
+    pub(super) rejoin: RejoinPolicy,
+    /// A token for this channel alone.
+    pub(super) own_token: Option<Box<AccessToken>>,
+    /// The token that the server was given last.
+    pub(super) carried: Carried,
+    /// What it carried when the server turned it away for it; another one has to come first.
+    pub(super) refused: Option<Carried>,
+    /// Whether it is kept from joining until there is a token.
+    pub(super) waits: bool,
+    pub(super) joined: bool,
+    /// Since when messages may be missing.
+    pub(super) gap_since: Option<Timestamp>,
+    /// The last error that the server spoke of: the reason of the `phx_close` behind it.
+    pub(super) last_error: Option<Box<SystemMessage>>,
+    /// Why it is being ended by us.
+    pub(super) end: Option<Box<CloseReason>>,
+}
+
+/// The text of a token, or none.
+pub(super) type Carried = Option<Text>;
+
+impl Channel {
+    pub(super) fn new(id: ChannelId, config: &ChannelConfig) -> Self {
+        Self {
+            id,
+            config: config.to_json(),
+            ack: config.broadcast.ack,
+            private: config.private,
+            anonymous: config.anonymous,
+            rejoin: config.rejoin,
+            own_token: None,
+            carried: None,
+            refused: None,
+            waits: false,
+            joined: false,
+            gap_since: None,
+            last_error: None,
+            end: None,
+        }
+    }
+}
+
+/// The channels by the slots of their ids.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    slots: Vec<Option<Channel>>,
+    count: usize,
+}
+
+impl Channels {
+    pub(super) const fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn insert(&mut self, channel: Channel) {
+        let slot = channel.id.slot();
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        self.count += usize::from(self.slots[slot].replace(channel).is_none());
+    }
+
+    pub(super) fn get(&self, id: ChannelId) -> Option<&Channel> {
+        self.slots.get(id.slot())?.as_ref().filter(|channel| channel.id == id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
+        self.slots.get_mut(id.slot())?.as_mut().filter(|channel| channel.id == id)
+    }
+
+    pub(super) fn remove(&mut self, id: ChannelId) -> Option<Channel> {
+        let slot = self.slots.get_mut(id.slot())?;
+        let channel = slot.take_if(|channel| channel.id == id)?;
+        self.count -= 1;
+        Some(channel)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Channel> {
+        self.slots.iter().flatten()
+    }
+
+    pub(super) fn ids(&self) -> Vec<ChannelId> {
+        self.iter().map(|channel| channel.id).collect()
+    }
+}
