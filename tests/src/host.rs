@@ -148,7 +148,10 @@ impl Host {
         let reason = match &*topic {
             "room:forbidden" => "forbidden",
             "room:joincrash" => "join crashed",
-            topic if !topic.starts_with("room:") => "unmatched topic",
+            topic if !topic.starts_with("room:") => {
+                let _stale = self.session.refuse_unmatched(self.now, join);
+                return;
+            }
             _ => return self.accept(topic, join),
         };
         let reason = Payload::json(&serde_json::json!({ "reason": reason })).unwrap_or_default();

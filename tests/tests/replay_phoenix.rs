@@ -112,8 +112,6 @@ fn what_is_not_driven_is_there_and_indeed_cannot_be() {
     }
 }
 
-/// Not `join_unmatched_topic`: Phoenix's router refuses that join without a join_ref, and in ours
-/// the host, which only answers with one, decides about topics.
 #[test]
 fn a_server_gives_the_recorded_answers_in_the_recorded_order() {
     for name in [
@@ -122,6 +120,7 @@ fn a_server_gives_the_recorded_answers_in_the_recorded_order() {
         "join_crash",
         "join_error",
         "join_ok",
+        "join_unmatched_topic",
         "leave",
         "raw_bad_binary",
         "raw_bad_json",

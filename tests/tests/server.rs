@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rejoin_core::phoenix::{EndReason, ServerConfig, Status};
+use rejoin_core::phoenix::{EndReason, OnMalformed, ServerConfig, Status};
 use rejoin_core::wire::Serializer;
 use rejoin_core::{ConnId, Frame, Machine, Payload, TransportEvent};
 use rejoin_sim::Host;
@@ -195,6 +195,37 @@ fn a_malformed_frame_closes_the_socket_with_1011() {
         host.transport(TransportEvent::Closed { conn: Host::CONN, code: Some(1011), reason: "".into() });
         assert_eq!(host.ended, Some(EndReason::Malformed));
     }
+}
+
+#[test]
+fn a_host_may_ignore_malformed_frames_and_still_hears_of_them() {
+    let mut config = ServerConfig::new(Serializer::V2);
+    config.malformed = OnMalformed::Ignore;
+    let mut host = Host::with(config);
+    host.client("{not json");
+    host.client_frame(Frame::Binary(vec![3, 1].into()));
+    assert_eq!((host.malformed, host.ends.len()), (2, 0));
+    host.client(r#"["1","1","room:a","phx_join",{}]"#);
+    assert_eq!(host.take(), [r#"["1","1","room:a","phx_reply",{"status":"ok","response":{}}]"#]);
+}
+
+#[test]
+fn a_host_may_close_silent_clients_with_another_code() {
+    let mut config = ServerConfig::new(Serializer::V2);
+    config.idle_code = 1000;
+    let mut host = Host::with(config);
+    host.advance(secs(60));
+    assert_eq!(host.ends, [Some(1000)]);
+}
+
+#[test]
+fn a_topic_that_does_not_exist_is_refused_without_a_join_ref() {
+    let mut host = Host::new(Serializer::V2);
+    host.client(r#"["4","5","nosuch:topic","phx_join",{}]"#);
+    let unmatched =
+        r#"[null,"5","nosuch:topic","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]"#;
+    assert_eq!(host.take(), [unmatched]);
+    assert_eq!(host.session.stats().unmatched_topic, 1);
 }
 
 #[test]

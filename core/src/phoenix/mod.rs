@@ -17,6 +17,7 @@ mod pushes;
 mod sending;
 mod server;
 mod server_config;
+mod server_inbound;
 mod session;
 mod upgrade;
 
@@ -31,6 +32,8 @@ pub use event::{
 };
 pub use ids::{ChannelId, JoinId, PushId, ReplyTo, ServerChannelId};
 pub use server::ServerSession;
-pub use server_config::{EndReason, ServerConfig, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status};
+pub use server_config::{
+    EndReason, OnMalformed, ServerConfig, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status,
+};
 pub use session::Session;
 pub use upgrade::{UnsupportedVsn, serializer_of};

@@ -14,23 +14,26 @@ use crate::payload::Payload;
 use crate::slab::{Key, Slab};
 use crate::text::Text;
 use crate::time::Timestamp;
-use crate::wire::{self, DecodeError, Message, Ref, Serializer};
+use crate::wire::{self, Message, Ref, Serializer};
+
+/// The reason that Phoenix's router gives.
+pub(super) const UNMATCHED: &str = "unmatched topic";
 
 /// One accepted socket, without I/O.
 #[derive(Debug)]
 pub struct ServerSession {
-    config: ServerConfig,
+    pub(super) config: ServerConfig,
     conn: ConnId,
     now: Timestamp,
     state: State,
-    channels: Slab<Channel>,
-    topics: BTreeMap<Text, Key>,
-    joins: BTreeMap<u64, PendingJoin>,
-    last_join: u64,
+    pub(super) channels: Slab<Channel>,
+    pub(super) topics: BTreeMap<Text, Key>,
+    pub(super) joins: BTreeMap<u64, PendingJoin>,
+    pub(super) last_join: u64,
     lane: VecDeque<TransportAction>,
     lane_bytes: usize,
-    events: VecDeque<ServerEvent>,
-    stats: ServerStats,
+    pub(super) events: VecDeque<ServerEvent>,
+    pub(super) stats: ServerStats,
 }
 
 #[derive(Debug)]
@@ -41,18 +44,18 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Channel {
+pub(super) struct Channel {
     topic: Text,
-    join_ref: Option<Ref>,
+    pub(super) join_ref: Option<Ref>,
 }
 
 #[derive(Debug)]
-struct PendingJoin {
-    topic: Text,
-    join_ref: Option<Ref>,
-    reference: Option<Ref>,
+pub(super) struct PendingJoin {
+    pub(super) topic: Text,
+    pub(super) join_ref: Option<Ref>,
+    pub(super) reference: Option<Ref>,
     /// The channel that had the topic: its `phx_close` follows the answer.
-    replaces: Option<Channel>,
+    pub(super) replaces: Option<Channel>,
 }
 
 impl ServerSession {
@@ -92,9 +95,7 @@ impl ServerSession {
         let channel = Channel { topic: pending.topic.clone(), join_ref: pending.join_ref };
         let key = self.channels.insert(channel);
         self.topics.insert(pending.topic, key);
-        if let Some(old) = pending.replaces {
-            self.send_end(&old, wire::CLOSE, Payload::EMPTY);
-        }
+        self.end_replaced(pending.replaces);
         Ok(ServerChannelId(key))
     }
 
@@ -106,9 +107,22 @@ impl ServerSession {
         self.advance(now);
         let pending = self.take_join(&join)?;
         self.answer_join(&pending, Status::Error, &response);
-        if let Some(old) = pending.replaces {
-            self.send_end(&old, wire::CLOSE, Payload::EMPTY);
-        }
+        self.end_replaced(pending.replaces);
+        Ok(())
+    }
+
+    /// Turns the client away from a topic that does not exist: `unmatched topic`, which carries no
+    /// join_ref, since Phoenix answers it before there is a channel (recordings).
+    ///
+    /// # Errors
+    /// If the client has left again, joined anew or gone meanwhile.
+    pub fn refuse_unmatched(&mut self, now: Timestamp, join: JoinId) -> Result<(), StaleHandle> {
+        self.advance(now);
+        let mut pending = self.take_join(&join)?;
+        self.stats.unmatched_topic += 1;
+        pending.join_ref = None;
+        self.answer_join(&pending, Status::Error, &reason(UNMATCHED));
+        self.end_replaced(pending.replaces);
         Ok(())
     }
 
@@ -244,8 +258,7 @@ impl Machine for ServerSession {
         self.advance(now);
         match &self.state {
             State::Open { idle_at: Some(at) } if *at <= self.now => {
-                // What Bandit, Phoenix's default server, sends; clients take 1000 for a farewell.
-                self.close_with(1002, Text::EMPTY, EndReason::Idle);
+                self.close_with(self.config.idle_code, Text::EMPTY, EndReason::Idle);
             }
             State::Closing { deadline, reason } if *deadline <= self.now => {
                 let reason = reason.clone();
@@ -292,116 +305,6 @@ impl Machine for ServerSession {
     }
 }
 
-// What the client sends.
-impl ServerSession {
-    fn receive(&mut self, frame: Frame) {
-        if frame.len() > self.config.frame_bytes {
-            return self.malformed(DecodeError::TooLarge { len: frame.len() });
-        }
-        match self.config.serializer.decode_from_client(frame).and_then(|message| self.checked(message)) {
-            Ok(message) => self.route(message),
-            Err(error) => self.malformed(error),
-        }
-    }
-
-    fn checked(&self, message: Message) -> Result<Message, DecodeError> {
-        let is_join = message.event == wire::JOIN;
-        match message.payload.as_json() {
-            Some(json) if is_join && !json.trim_start().starts_with('{') => Err(DecodeError::Shape { column: 0 }),
-            None if is_join => Err(DecodeError::Shape { column: 0 }),
-            Some(json) if is_join || self.config.check_payloads => {
-                match serde_json::from_str::<&serde_json::value::RawValue>(json) {
-                    Ok(_) => Ok(message),
-                    Err(error) => Err(DecodeError::Syntax { column: error.column() }),
-                }
-            }
-            _ => Ok(message),
-        }
-    }
-
-    /// Phoenix closes such a socket with 1011 (Appendix C).
-    fn malformed(&mut self, error: DecodeError) {
-        self.events.push_back(ServerEvent::Malformed { error });
-        self.close_with(1011, Text::EMPTY, EndReason::Malformed);
-    }
-
-    fn route(&mut self, message: Message) {
-        let joined = self.topics.get(message.topic.as_bytes()).copied();
-        match message.event.as_str() {
-            _ if message.topic == wire::PHOENIX => match message.event.as_str() {
-                wire::HEARTBEAT => self.answer(&message, message.join_ref.clone(), Status::Ok, &Payload::EMPTY),
-                _ => self.unmatched(&message),
-            },
-            wire::JOIN => self.join(message, joined),
-            wire::LEAVE => self.leave(&message, joined),
-            _ => match joined.and_then(|key| Some((key, self.channels.get(key)?))) {
-                None => self.unmatched(&message),
-                Some((_, channel)) if message.join_ref.is_some() && message.join_ref != channel.join_ref => {
-                    self.stats.stale_messages += 1;
-                }
-                Some((key, _)) => {
-                    let channel = ServerChannelId(key);
-                    let reply = ReplyTo { channel, reference: message.reference };
-                    let Message { event, payload, .. } = message;
-                    self.events.push_back(ServerEvent::Push { channel, event, payload, reply });
-                }
-            },
-        }
-    }
-
-    fn join(&mut self, message: Message, joined: Option<Key>) {
-        // A join of this topic that the host has not answered yet gives way, and what it would have
-        // replaced is replaced by this one.
-        let earlier = self.joins.iter().find(|(_, pending)| pending.topic == message.topic).map(|(id, _)| *id);
-        let earlier = earlier.and_then(|id| self.joins.remove(&id));
-        if joined.is_none() && self.channels.len() + self.joins.len() >= self.config.channels {
-            let response = reason("too many channels joined");
-            return self.answer(&message, message.join_ref.clone(), Status::Error, &response);
-        }
-        let replaces = joined.and_then(|key| self.remove_channel(key)).or(earlier.and_then(|join| join.replaces));
-        self.last_join += 1;
-        let topic = message.topic.detach();
-        let pending = PendingJoin {
-            topic: topic.clone(),
-            join_ref: message.join_ref.as_ref().map(Ref::detach),
-            reference: message.reference.as_ref().map(Ref::detach),
-            replaces,
-        };
-        self.joins.insert(self.last_join, pending);
-        self.events.push_back(ServerEvent::Join { join: JoinId(self.last_join), topic, payload: message.payload });
-    }
-
-    fn leave(&mut self, message: &Message, joined: Option<Key>) {
-        let pending = self.joins.iter().find(|(_, pending)| pending.topic == message.topic);
-        if let Some((&id, pending)) = pending {
-            if message.join_ref.is_some() && message.join_ref != pending.join_ref {
-                self.stats.stale_messages += 1;
-                return;
-            }
-            self.joins.remove(&id);
-            return self.answer(message, message.join_ref.clone(), Status::Ok, &Payload::EMPTY);
-        }
-        match joined.and_then(|key| Some((key, self.channels.get(key)?))) {
-            // Of an unjoined topic: ok, with the join_ref that was sent.
-            None => self.answer(message, message.join_ref.clone(), Status::Ok, &Payload::EMPTY),
-            Some((_, channel)) if message.join_ref.is_some() && message.join_ref != channel.join_ref => {
-                self.stats.stale_messages += 1;
-            }
-            Some((key, channel)) => {
-                self.answer(message, channel.join_ref.clone(), Status::Ok, &Payload::EMPTY);
-                if let Some(channel) = self.remove_channel(key) {
-                    self.send_end(&channel, wire::CLOSE, Payload::EMPTY);
-                }
-            }
-        }
-    }
-
-    fn unmatched(&mut self, message: &Message) {
-        self.stats.unmatched_topic += 1;
-        self.answer(message, None, Status::Error, &reason("unmatched topic"));
-    }
-}
-
 // What goes to the client, and the end.
 impl ServerSession {
     fn advance(&mut self, now: Timestamp) {
@@ -416,7 +319,7 @@ impl ServerSession {
         self.joins.remove(&join.0).ok_or(StaleHandle)
     }
 
-    fn remove_channel(&mut self, key: Key) -> Option<Channel> {
+    pub(super) fn remove_channel(&mut self, key: Key) -> Option<Channel> {
         let channel = self.channels.remove(key)?;
         self.topics.remove(channel.topic.as_bytes());
         self.events.push_back(ServerEvent::Left { channel: ServerChannelId(key) });
@@ -431,13 +334,19 @@ impl ServerSession {
         self.send_json(&reply);
     }
 
-    fn answer(&mut self, to: &Message, join_ref: Option<Ref>, status: Status, response: &Payload) {
+    pub(super) fn answer(&mut self, to: &Message, join_ref: Option<Ref>, status: Status, response: &Payload) {
         let reply = Message::reply(to.topic.clone(), status, response).with_refs(join_ref, to.reference.clone());
         self.send_json(&reply);
     }
 
+    fn end_replaced(&mut self, channel: Option<Channel>) {
+        if let Some(channel) = channel {
+            self.send_end(&channel, wire::CLOSE, Payload::EMPTY);
+        }
+    }
+
     /// `phx_close` or `phx_error`, whose ref is the join_ref.
-    fn send_end(&mut self, channel: &Channel, event: &'static str, payload: Payload) {
+    pub(super) fn send_end(&mut self, channel: &Channel, event: &'static str, payload: Payload) {
         let message = Message::new(channel.topic.clone(), Text::from_static(event), payload);
         self.send_json(&message.with_refs(channel.join_ref.clone(), channel.join_ref.clone()));
     }
@@ -465,7 +374,7 @@ impl ServerSession {
         }
     }
 
-    fn close_with(&mut self, code: u16, reason: Text, why: EndReason) {
+    pub(super) fn close_with(&mut self, code: u16, reason: Text, why: EndReason) {
         if matches!(self.state, State::Open { .. }) {
             let deadline = self.now.saturating_add(self.config.close_timeout);
             self.state = State::Closing { deadline, reason: why };
@@ -496,6 +405,6 @@ impl ServerSession {
     }
 }
 
-fn reason(text: &'static str) -> Payload {
+pub(super) fn reason(text: &'static str) -> Payload {
     Payload::unread_json(alloc::format!(r#"{{"reason":"{text}"}}"#).into())
 }

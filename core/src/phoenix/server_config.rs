@@ -16,6 +16,9 @@ pub struct ServerConfig {
     pub serializer: Serializer,
     /// How long the client may be silent; default 60 s, `None` is for ever. Only its frames count.
     pub idle_timeout: Option<Duration>,
+    /// The code that a silent client is closed with; default 1002, as Bandit, Phoenix's default
+    /// server, does. Servers on Cowboy say 1000 (Appendix C), which some clients take for a farewell.
+    pub idle_code: u16,
     /// How long a close frame may stay unanswered; default 2 s.
     pub close_timeout: Duration,
     /// Channels of one socket, joins that the host has not answered included; default 100, as in
@@ -29,6 +32,8 @@ pub struct ServerConfig {
     /// Whether every payload is checked to be JSON before the host sees it (the default), so that
     /// it may be passed on to clients that would choke on it.
     pub check_payloads: bool,
+    /// What a malformed frame costs the client; default [`OnMalformed::Close`].
+    pub malformed: OnMalformed,
 }
 
 impl ServerConfig {
@@ -38,13 +43,26 @@ impl ServerConfig {
         Self {
             serializer,
             idle_timeout: Some(Duration::from_secs(60)),
+            idle_code: 1002,
             close_timeout: Duration::from_secs(2),
             channels: 100,
             frame_bytes: 16 << 20,
             outbox_bytes: 16 << 20,
             check_payloads: true,
+            malformed: OnMalformed::Close,
         }
     }
+}
+
+/// What a malformed frame costs the client. [`ServerEvent::Malformed`] reports it either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnMalformed {
+    /// Its socket, closed with 1011 as Phoenix does (Appendix C).
+    #[default]
+    Close,
+    /// Only that frame, as at Supabase (section 9.5).
+    Ignore,
 }
 
 /// Something the host wants to know.
@@ -76,7 +94,7 @@ pub enum ServerEvent {
         /// The channel.
         channel: ServerChannelId,
     },
-    /// The client sent a frame that is not a message. The socket is being closed with 1011.
+    /// The client sent a frame that is not a message; [`OnMalformed`] says what follows.
     Malformed {
         /// What is wrong with it.
         error: DecodeError,

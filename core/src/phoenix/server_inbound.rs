@@ -1,0 +1,121 @@
+//! What a server session makes of the client's frames.
+
+use super::ids::{JoinId, ReplyTo, ServerChannelId};
+use super::server::{PendingJoin, ServerSession, UNMATCHED, reason};
+use super::server_config::{EndReason, OnMalformed, ServerEvent, Status};
+use crate::machine::Frame;
+use crate::payload::Payload;
+use crate::slab::Key;
+use crate::text::Text;
+use crate::wire::{self, DecodeError, Message, Ref};
+
+impl ServerSession {
+    pub(super) fn receive(&mut self, frame: Frame) {
+        if frame.len() > self.config.frame_bytes {
+            return self.malformed(DecodeError::TooLarge { len: frame.len() });
+        }
+        match self.config.serializer.decode_from_client(frame).and_then(|message| self.checked(message)) {
+            Ok(message) => self.route(message),
+            Err(error) => self.malformed(error),
+        }
+    }
+
+    fn checked(&self, message: Message) -> Result<Message, DecodeError> {
+        let is_join = message.event == wire::JOIN;
+        match message.payload.as_json() {
+            Some(json) if is_join && !json.trim_start().starts_with('{') => Err(DecodeError::Shape { column: 0 }),
+            None if is_join => Err(DecodeError::Shape { column: 0 }),
+            Some(json) if is_join || self.config.check_payloads => {
+                match serde_json::from_str::<&serde_json::value::RawValue>(json) {
+                    Ok(_) => Ok(message),
+                    Err(error) => Err(DecodeError::Syntax { column: error.column() }),
+                }
+            }
+            _ => Ok(message),
+        }
+    }
+
+    fn malformed(&mut self, error: DecodeError) {
+        self.events.push_back(ServerEvent::Malformed { error });
+        match self.config.malformed {
+            OnMalformed::Close => self.close_with(1011, Text::EMPTY, EndReason::Malformed),
+            OnMalformed::Ignore => {}
+        }
+    }
+
+    fn route(&mut self, message: Message) {
+        let joined = self.topics.get(message.topic.as_bytes()).copied();
+        match message.event.as_str() {
+            _ if message.topic == wire::PHOENIX => match message.event.as_str() {
+                wire::HEARTBEAT => self.answer(&message, message.join_ref.clone(), Status::Ok, &Payload::EMPTY),
+                _ => self.unmatched(&message),
+            },
+            wire::JOIN => self.join(message, joined),
+            wire::LEAVE => self.leave(&message, joined),
+            _ => match joined.and_then(|key| Some((key, self.channels.get(key)?))) {
+                None => self.unmatched(&message),
+                Some((_, channel)) if message.join_ref.is_some() && message.join_ref != channel.join_ref => {
+                    self.stats.stale_messages += 1;
+                }
+                Some((key, _)) => {
+                    let channel = ServerChannelId(key);
+                    let reply = ReplyTo { channel, reference: message.reference };
+                    let Message { event, payload, .. } = message;
+                    self.events.push_back(ServerEvent::Push { channel, event, payload, reply });
+                }
+            },
+        }
+    }
+
+    fn join(&mut self, message: Message, joined: Option<Key>) {
+        // A join of this topic that the host has not answered yet gives way, and what it would have
+        // replaced is replaced by this one.
+        let earlier = self.joins.iter().find(|(_, pending)| pending.topic == message.topic).map(|(id, _)| *id);
+        let earlier = earlier.and_then(|id| self.joins.remove(&id));
+        if joined.is_none() && self.channels.len() + self.joins.len() >= self.config.channels {
+            let response = reason("too many channels joined");
+            return self.answer(&message, message.join_ref.clone(), Status::Error, &response);
+        }
+        let replaces = joined.and_then(|key| self.remove_channel(key)).or(earlier.and_then(|join| join.replaces));
+        self.last_join += 1;
+        let topic = message.topic.detach();
+        let pending = PendingJoin {
+            topic: topic.clone(),
+            join_ref: message.join_ref.as_ref().map(Ref::detach),
+            reference: message.reference.as_ref().map(Ref::detach),
+            replaces,
+        };
+        self.joins.insert(self.last_join, pending);
+        self.events.push_back(ServerEvent::Join { join: JoinId(self.last_join), topic, payload: message.payload });
+    }
+
+    fn leave(&mut self, message: &Message, joined: Option<Key>) {
+        let pending = self.joins.iter().find(|(_, pending)| pending.topic == message.topic);
+        if let Some((&id, pending)) = pending {
+            if message.join_ref.is_some() && message.join_ref != pending.join_ref {
+                self.stats.stale_messages += 1;
+                return;
+            }
+            self.joins.remove(&id);
+            return self.answer(message, message.join_ref.clone(), Status::Ok, &Payload::EMPTY);
+        }
+        match joined.and_then(|key| Some((key, self.channels.get(key)?))) {
+            // Of an unjoined topic: ok, with the join_ref that was sent.
+            None => self.answer(message, message.join_ref.clone(), Status::Ok, &Payload::EMPTY),
+            Some((_, channel)) if message.join_ref.is_some() && message.join_ref != channel.join_ref => {
+                self.stats.stale_messages += 1;
+            }
+            Some((key, channel)) => {
+                self.answer(message, channel.join_ref.clone(), Status::Ok, &Payload::EMPTY);
+                if let Some(channel) = self.remove_channel(key) {
+                    self.send_end(&channel, wire::CLOSE, Payload::EMPTY);
+                }
+            }
+        }
+    }
+
+    fn unmatched(&mut self, message: &Message) {
+        self.stats.unmatched_topic += 1;
+        self.answer(message, None, Status::Error, &reason(UNMATCHED));
+    }
+}
