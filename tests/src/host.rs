@@ -133,7 +133,10 @@ impl Host {
             ServerEvent::Push { channel, event, payload, reply } if self.answers => {
                 self.push(channel, event, payload, reply);
             }
-            ServerEvent::Push { event, payload, reply, .. } => self.pushes.push((event, payload, reply)),
+            ServerEvent::Push { event, payload, reply, .. }
+            | ServerEvent::UserBroadcast { event, payload, reply, .. } => {
+                self.pushes.push((event, payload, reply));
+            }
             ServerEvent::Left { channel } => {
                 self.channels.retain(|_, id| *id != channel);
                 self.left.push(channel);

@@ -228,6 +228,72 @@ fn a_topic_that_does_not_exist_is_refused_without_a_join_ref() {
     assert_eq!(host.session.stats().unmatched_topic, 1);
 }
 
+/// A host that understands user broadcasts, with `room:a` joined under join_ref 1.
+fn understanding(serializer: Serializer) -> Host {
+    let mut config = ServerConfig::new(serializer);
+    config.user_broadcasts = true;
+    let mut host = Host::with(config);
+    match serializer {
+        Serializer::V1 => host.client(r#"{"topic":"room:a","event":"phx_join","payload":{},"ref":"1","join_ref":"1"}"#),
+        _ => host.client(r#"["1","1","room:a","phx_join",{}]"#),
+    }
+    host.take();
+    host
+}
+
+#[test]
+fn user_broadcasts_are_understood_where_the_host_says_so() {
+    let frame = Frame::Binary(b"\x03\x01\x01\x06\x01\x00\x0112room:ae{\"a\":1}"[..].into());
+    let mut host = joined();
+    host.client_frame(frame.clone());
+    assert_eq!((host.malformed, host.ends), (1, vec![Some(1011)]));
+
+    let mut host = understanding(Serializer::V2);
+    host.client_frame(frame);
+    let (event, payload, reply) = host.pushes.remove(0);
+    assert_eq!((&*event, payload.as_json()), ("e", Some(r#"{"a":1}"#)));
+    host.session.reply(host.now, reply, Status::Ok, Payload::EMPTY).unwrap();
+    host.drain();
+    assert_eq!(host.take(), [r#"["1","2","room:a","phx_reply",{"status":"ok","response":{}}]"#]);
+}
+
+#[test]
+fn a_user_broadcast_that_claims_to_be_json_is_checked() {
+    for frame in
+        [&b"\x03\x01\x01\x06\x01\x00\x0112room:ae{\"a\":"[..], &b"\x03\x01\x01\x06\x01\x01\x0112room:ae{{\"a\":1}"[..]]
+    {
+        let mut host = understanding(Serializer::V2);
+        host.client_frame(Frame::Binary(frame.into()));
+        assert_eq!((host.malformed, host.pushes.len()), (1, 0));
+    }
+}
+
+#[test]
+fn a_user_broadcast_goes_out_in_the_form_that_the_client_reads() {
+    let json = || Payload::from_json_text(r#"{"a":1}"#).unwrap();
+    let meta = || Some(Payload::from_json_text(r#"{"id":"x"}"#).unwrap());
+    let bytes = || Payload::binary(vec![1, 2].into());
+
+    let mut host = understanding(Serializer::V2);
+    let id = host.channels["room:a"];
+    host.session.push_user_broadcast(host.now, id, "e", meta(), json()).unwrap();
+    host.session.push_user_broadcast(host.now, id, "e", None, bytes()).unwrap();
+    host.drain();
+    let expected: [&[u8]; 2] =
+        [b"\x04\x06\x01\x0a\x01room:ae{\"id\":\"x\"}{\"a\":1}", b"\x04\x06\x01\x00\x00room:ae\x01\x02"];
+    assert_eq!(host.sent, expected.map(|bytes| Frame::Binary(bytes.into())));
+
+    let mut host = understanding(Serializer::V1);
+    let id = host.channels["room:a"];
+    host.session.push_user_broadcast(host.now, id, "e", meta(), json()).unwrap();
+    assert!(host.session.push_user_broadcast(host.now, id, "e", None, bytes()).is_err());
+    host.drain();
+    let sent: serde_json::Value = serde_json::from_str(&host.take().concat()).unwrap();
+    let payload = serde_json::json!({"type": "broadcast", "event": "e", "payload": {"a": 1}, "meta": {"id": "x"}});
+    let expected = serde_json::json!({"ref": null, "topic": "room:a", "event": "broadcast", "payload": payload});
+    assert_eq!(sent, expected);
+}
+
 #[test]
 fn an_oversized_frame_is_malformed() {
     let mut config = ServerConfig::new(Serializer::V2);

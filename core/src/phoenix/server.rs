@@ -14,7 +14,7 @@ use crate::payload::Payload;
 use crate::slab::{Key, Slab};
 use crate::text::Text;
 use crate::time::Timestamp;
-use crate::wire::{self, Message, Ref, Serializer};
+use crate::wire::{self, Message, Ref, Serializer, UserEvent};
 
 /// The reason that Phoenix's router gives.
 pub(super) const UNMATCHED: &str = "unmatched topic";
@@ -158,6 +158,27 @@ impl ServerSession {
         self.advance(now);
         let channel = self.channel(channel)?;
         let message = Message::new(channel.topic.clone(), event, payload).with_refs(channel.join_ref.clone(), None);
+        self.send(&message)
+    }
+
+    /// Sends a Supabase user broadcast (section 2.4): binary (kind 4) under vsn 2.0.0, an object
+    /// around the payload under vsn 1.0.0. It carries no refs, and `metadata` is a JSON object.
+    ///
+    /// # Errors
+    /// If the channel is gone or the message does not fit the serializer: bytes under vsn 1.0.0, to
+    /// which Supabase does not deliver them either.
+    pub fn push_user_broadcast(
+        &mut self,
+        now: Timestamp,
+        channel: ServerChannelId,
+        event: impl Into<Text>,
+        metadata: Option<Payload>,
+        payload: Payload,
+    ) -> Result<(), ServerPushError> {
+        self.advance(now);
+        let channel = self.channel(channel)?;
+        let user_event = UserEvent { event: event.into(), metadata };
+        let message = Message::user_broadcast(channel.topic.clone(), user_event, payload);
         self.send(&message)
     }
 

@@ -32,6 +32,9 @@ pub struct ServerConfig {
     /// Whether every payload is checked to be JSON before the host sees it (the default), so that
     /// it may be passed on to clients that would choke on it.
     pub check_payloads: bool,
+    /// Whether Supabase's binary user broadcasts (section 2.4, kind 3) are understood; default
+    /// `false`: to Phoenix they are malformed.
+    pub user_broadcasts: bool,
     /// What a malformed frame costs the client; default [`OnMalformed::Close`].
     pub malformed: OnMalformed,
 }
@@ -49,6 +52,7 @@ impl ServerConfig {
             frame_bytes: 16 << 20,
             outbox_bytes: 16 << 20,
             check_payloads: true,
+            user_broadcasts: false,
             malformed: OnMalformed::Close,
         }
     }
@@ -85,6 +89,21 @@ pub enum ServerEvent {
         /// The event.
         event: Text,
         /// What it carries.
+        payload: Payload,
+        /// What to reply to. Dropping it is no reply.
+        reply: ReplyTo,
+    },
+    /// The client pushed a user broadcast in binary form, where
+    /// [`user_broadcasts`](ServerConfig::user_broadcasts) are understood. One in text form is a
+    /// [`Push`](ServerEvent::Push) of `broadcast`.
+    UserBroadcast {
+        /// The channel.
+        channel: ServerChannelId,
+        /// The user's name of the event.
+        event: Text,
+        /// A JSON object about the message.
+        metadata: Option<Payload>,
+        /// What the user sends: JSON or bytes.
         payload: Payload,
         /// What to reply to. Dropping it is no reply.
         reply: ReplyTo,

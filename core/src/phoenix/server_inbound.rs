@@ -7,7 +7,7 @@ use crate::machine::Frame;
 use crate::payload::Payload;
 use crate::slab::Key;
 use crate::text::Text;
-use crate::wire::{self, DecodeError, Message, Ref};
+use crate::wire::{self, DecodeError, Message, Ref, UserEvent};
 
 impl ServerSession {
     pub(super) fn receive(&mut self, frame: Frame) {
@@ -22,14 +22,22 @@ impl ServerSession {
 
     fn checked(&self, message: Message) -> Result<Message, DecodeError> {
         let is_join = message.event == wire::JOIN;
+        let checks = is_join || self.config.check_payloads;
+        if let Some(user) = &message.user_event {
+            if !self.config.user_broadcasts {
+                return Err(DecodeError::UnknownKind(3));
+            }
+            match user.metadata.as_ref().and_then(Payload::as_json) {
+                Some(json) if checks => check_json(json)?,
+                _ => {}
+            }
+        }
         match message.payload.as_json() {
             Some(json) if is_join && !json.trim_start().starts_with('{') => Err(DecodeError::Shape { column: 0 }),
             None if is_join => Err(DecodeError::Shape { column: 0 }),
-            Some(json) if is_join || self.config.check_payloads => {
-                match serde_json::from_str::<&serde_json::value::RawValue>(json) {
-                    Ok(_) => Ok(message),
-                    Err(error) => Err(DecodeError::Syntax { column: error.column() }),
-                }
+            Some(json) if checks => {
+                check_json(json)?;
+                Ok(message)
             }
             _ => Ok(message),
         }
@@ -60,8 +68,13 @@ impl ServerSession {
                 Some((key, _)) => {
                     let channel = ServerChannelId(key);
                     let reply = ReplyTo { channel, reference: message.reference };
-                    let Message { event, payload, .. } = message;
-                    self.events.push_back(ServerEvent::Push { channel, event, payload, reply });
+                    let Message { event, payload, user_event, .. } = message;
+                    self.events.push_back(match user_event {
+                        None => ServerEvent::Push { channel, event, payload, reply },
+                        Some(UserEvent { event, metadata }) => {
+                            ServerEvent::UserBroadcast { channel, event, metadata, payload, reply }
+                        }
+                    });
                 }
             },
         }
@@ -117,5 +130,12 @@ impl ServerSession {
     fn unmatched(&mut self, message: &Message) {
         self.stats.unmatched_topic += 1;
         self.answer(message, None, Status::Error, &reason(UNMATCHED));
+    }
+}
+
+fn check_json(json: &str) -> Result<(), DecodeError> {
+    match serde_json::from_str::<&serde_json::value::RawValue>(json) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(DecodeError::Syntax { column: error.column() }),
     }
 }
