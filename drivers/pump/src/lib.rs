@@ -26,11 +26,11 @@ mod queue;
 mod read_ahead;
 mod runtime;
 mod stream;
+pub mod supabase;
 mod tap;
 mod ticket;
 #[cfg(feature = "rustls")]
 pub mod tls;
-#[cfg_attr(not(test), expect(dead_code, reason = "the Supabase client is who asks"))]
 mod token_provider;
 mod websocket;
 

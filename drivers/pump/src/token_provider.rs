@@ -82,8 +82,8 @@ pub(crate) struct Asking<Id> {
 }
 
 impl<Id: Copy> Asking<Id> {
-    pub(crate) fn new(provider: impl TokenProvider) -> Self {
-        Self { provider: Box::new(provider), asked: None }
+    pub(crate) fn new(provider: Box<dyn TokenProvider>) -> Self {
+        Self { provider, asked: None }
     }
 
     /// Asks for a token. What was asked before is not answered any more.
@@ -127,6 +127,10 @@ mod tests {
         AccessToken::new("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4iLCJleHAiOjIwODI3NTg0MDB9.c2lnbmVk").unwrap()
     }
 
+    fn boxed(provider: impl TokenProvider) -> Box<dyn TokenProvider> {
+        Box::new(provider)
+    }
+
     fn poll(asking: &mut Asking<u8>) -> Poll<(u8, Answer)> {
         asking.poll(&mut Context::from_waker(noop_waker_ref()))
     }
@@ -139,7 +143,7 @@ mod tests {
     fn a_question_is_answered_once_under_its_own_number() {
         let mut answers = vec![Err("the network is down".into()), Ok(None), Ok(Some(token()))];
         let expected = answers.clone();
-        let mut asking = Asking::new(move || ready(answers.remove(0)));
+        let mut asking = Asking::new(boxed(move || ready(answers.remove(0))));
         assert!(poll(&mut asking).is_pending(), "nothing was asked");
         for (id, answer) in (0..).zip(expected) {
             asking.ask(id);
@@ -152,10 +156,10 @@ mod tests {
     fn an_answer_may_take_its_time_and_is_forgotten_when_asked_anew() {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..2).map(|_| oneshot::channel()).unzip();
         let mut receivers = receivers.into_iter();
-        let mut asking = Asking::new(move || {
+        let mut asking = Asking::new(boxed(move || {
             let receiver = receivers.next().unwrap();
             async { receiver.await.map_err(|_| "cancelled".into()) }
-        });
+        }));
         let [first, second] = <[_; 2]>::try_from(senders).unwrap();
         asking.ask(1);
         assert!(poll(&mut asking).is_pending());
@@ -169,14 +173,14 @@ mod tests {
     #[test]
     fn a_provider_that_panics_has_failed_and_is_asked_again() {
         let mut calls = 0;
-        let mut asking = Asking::new(move || {
+        let mut asking = Asking::new(boxed(move || {
             calls += 1;
             assert!(calls != 1, "when called");
             async move {
                 assert!(calls != 2, "when polled");
                 Ok(None)
             }
-        });
+        }));
         for (id, answer) in [(1, panicked()), (2, panicked()), (3, Ok(None))] {
             asking.ask(id);
             assert_eq!(poll(&mut asking), Poll::Ready((id, answer)));
@@ -194,7 +198,7 @@ mod tests {
         }
 
         let mut calls = 0;
-        let mut asking = Asking::new(move || {
+        let mut asking = Asking::new(boxed(move || {
             calls += 1;
             let bomb = (calls == 1).then(|| Bomb);
             async move {
@@ -203,7 +207,7 @@ mod tests {
                 }
                 Ok(None)
             }
-        });
+        }));
         asking.ask(1);
         assert!(poll(&mut asking).is_pending());
         asking.ask(2);

@@ -1,7 +1,7 @@
 //! Rejoin on smol: realtime channels that always come back.
 //!
-//! [`connect`] gives a [`Client`] and a future to spawn; there is no hidden task and no hidden
-//! thread but smol's own.
+//! [`connect`] gives a [`Client`] and a future to spawn, [`supabase::connect`] the same for Supabase;
+//! there is no hidden task and no hidden thread but smol's own.
 //!
 //! ```no_run
 //! use rejoin_smol::core::phoenix::{Config, JoinOptions, Push};
@@ -29,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod supabase;
 #[cfg(feature = "rustls")]
 pub mod tls;
 

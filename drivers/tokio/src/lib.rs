@@ -1,6 +1,7 @@
 //! Rejoin on tokio: realtime channels that always come back.
 //!
-//! [`connect`] gives a [`Client`] and a future to spawn; there is no hidden task.
+//! [`connect`] gives a [`Client`] and a future to spawn, [`supabase::connect`] the same for Supabase;
+//! there is no hidden task.
 //!
 //! ```no_run
 //! use rejoin_tokio::core::phoenix::{Config, JoinOptions, Push};
@@ -27,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod supabase;
 #[cfg(feature = "rustls")]
 pub mod tls;
 

@@ -1,0 +1,375 @@
+//! Between a Supabase session and its handles: commands in, events out, tokens fetched.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use futures_channel::oneshot;
+use rejoin_core::phoenix::{ConnectionState, Push, PushError, PushId, Stats};
+use rejoin_core::supabase::{
+    AccessToken, AuthError, Broadcast, ChannelConfig, ChannelState, Event, Request, RequestId, Session, TokenFailure,
+};
+use rejoin_core::{Text, Timestamp};
+
+use super::channel::HandleId;
+use super::client::ChannelInfo;
+use super::errors::SubscribeError;
+use super::event::{ChannelEvent, ConnectionEvent, InboxEvent, RetryIn};
+use super::listener::Listen;
+use super::rooms::{Active, Rooms};
+use crate::commands::Commands;
+use crate::outlets::{OutletId, Outlets};
+use crate::pump::Bridge;
+use crate::queue::Sink;
+use crate::ticket::{PushFailed, TicketSender};
+use crate::token_provider::Asking;
+
+/// What a handle asks of the pump.
+pub(super) enum Command {
+    Subscribe {
+        handle: HandleId,
+        topic: Text,
+        config: Arc<ChannelConfig>,
+        answer: oneshot::Sender<Result<(), SubscribeError>>,
+    },
+    Unsubscribe {
+        handle: HandleId,
+    },
+    Listen {
+        handle: HandleId,
+        topic: Text,
+        listen: Listen,
+        to: Destination,
+        answer: oneshot::Sender<Result<(), SubscribeError>>,
+    },
+    Broadcast {
+        handle: HandleId,
+        broadcast: Broadcast,
+        ticket: TicketSender,
+    },
+    Push {
+        handle: HandleId,
+        push: Push,
+        ticket: TicketSender,
+    },
+    SetChannelAuth {
+        topic: Text,
+        token: Option<AccessToken>,
+        answer: oneshot::Sender<Result<(), AuthError>>,
+    },
+    ChannelState {
+        handle: HandleId,
+        answer: oneshot::Sender<Option<ChannelState>>,
+    },
+    Inbox {
+        number: u64,
+        sink: Sink<InboxEvent>,
+    },
+    Channels(oneshot::Sender<Vec<ChannelInfo>>),
+    RemoveAll,
+    SetAuth {
+        token: AccessToken,
+        answer: oneshot::Sender<Result<(), AuthError>>,
+    },
+    ClearAuth,
+    RefreshAuth,
+    Connect,
+    Disconnect,
+    Reconnect,
+    Probe,
+    State(oneshot::Sender<ConnectionState>),
+    Stats(oneshot::Sender<Stats>),
+    Close,
+}
+
+/// Where a listener's events go.
+pub(super) enum Destination {
+    Own(Sink<InboxEvent>),
+    Inbox(u64),
+}
+
+pub(super) struct SupabaseBridge {
+    commands: Commands<Command, HandleId>,
+    rooms: Rooms,
+    outlets: Outlets<InboxEvent>,
+    /// Inboxes, and the streams of the connection alone.
+    inboxes: BTreeMap<u64, OutletId>,
+    tickets: BTreeMap<PushId, TicketSender>,
+    asking: Option<Asking<RequestId>>,
+    /// What the two clocks said when they were last compared.
+    wall: (Timestamp, Duration),
+}
+
+impl SupabaseBridge {
+    pub(super) fn new(commands: Commands<Command, HandleId>, asking: Option<Asking<RequestId>>) -> Self {
+        Self {
+            commands,
+            rooms: Rooms::default(),
+            outlets: Outlets::default(),
+            inboxes: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            asking,
+            wall: (Timestamp::ZERO, Duration::ZERO),
+        }
+    }
+
+    fn carry_out(&mut self, session: &mut Session, now: Timestamp, command: Command) {
+        match command {
+            Command::Subscribe { handle, topic, config, answer } => {
+                drop(answer.send(self.subscribe(session, now, handle, &topic, config)));
+            }
+            Command::Unsubscribe { handle } => self.unsubscribe(session, now, handle),
+            Command::Listen { handle, topic, listen, to, answer } => {
+                drop(answer.send(self.listen(handle, &topic, listen, to)));
+            }
+            Command::Broadcast { handle, broadcast, ticket } => {
+                let pushed = self.channel_of(handle).and_then(|channel| session.broadcast(now, channel, broadcast));
+                self.keep_ticket(pushed, ticket);
+            }
+            Command::Push { handle, push, ticket } => {
+                let pushed = self.channel_of(handle).and_then(|channel| session.push(now, channel, push));
+                self.keep_ticket(pushed, ticket);
+            }
+            Command::SetChannelAuth { topic, token, answer } => {
+                let active = self.rooms.by_topic(&topic).and_then(|room| room.active.as_ref());
+                let channel = active.map(|active| active.id).ok_or(AuthError::UnknownChannel);
+                // Whoever asked may be gone.
+                let _ = answer.send(channel.and_then(|channel| session.set_channel_auth(now, channel, token)));
+            }
+            Command::ChannelState { handle, answer } => {
+                let _ = answer.send(self.channel_of(handle).ok().and_then(|channel| session.channel_state(channel)));
+            }
+            Command::Inbox { number, sink } => {
+                self.forget_inboxes();
+                let outlet = self.outlets.add(sink);
+                self.inboxes.insert(number, outlet);
+            }
+            Command::Channels(answer) => {
+                let info = |(_, topic, state): (_, &Text, _)| ChannelInfo { topic: topic.clone(), state };
+                let mut channels: Vec<_> = session.channels().map(info).collect();
+                channels.sort_by(|a, b| a.topic.cmp(&b.topic));
+                drop(answer.send(channels));
+            }
+            Command::RemoveAll => session.remove_all(now),
+            Command::SetAuth { token, answer } => {
+                let _ = answer.send(session.set_auth(now, token));
+            }
+            Command::ClearAuth => session.clear_auth(now),
+            Command::RefreshAuth => session.refresh_auth(now),
+            Command::Connect => session.connect(now),
+            Command::Disconnect => session.disconnect(now),
+            Command::Reconnect => session.reconnect(now),
+            Command::Probe => session.probe(now),
+            Command::State(answer) => drop(answer.send(session.state())),
+            Command::Stats(answer) => drop(answer.send(session.stats())),
+            Command::Close => session.close(now),
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        session: &mut Session,
+        now: Timestamp,
+        handle: HandleId,
+        topic: &Text,
+        config: Arc<ChannelConfig>,
+    ) -> Result<(), SubscribeError> {
+        let room = self.rooms.enter(topic, handle);
+        match self.rooms.get(room).and_then(|room| room.active.as_ref()) {
+            Some(active) if active.config != config => return Err(SubscribeError::ConfigDiffers),
+            Some(_) => {}
+            None => {
+                let id = session.subscribe(now, topic, &config).map_err(SubscribeError::Refused)?;
+                self.rooms.activate(room, Active { id, config, joined: false }, &mut self.outlets);
+            }
+        }
+        self.rooms.subscribe(room, handle, &mut self.outlets);
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, session: &mut Session, now: Timestamp, handle: HandleId) {
+        if let Some(channel) = self.rooms.unsubscribe(handle, &mut self.outlets) {
+            // A channel that is gone has said so.
+            let _ = session.unsubscribe(now, channel);
+        }
+    }
+
+    fn listen(
+        &mut self,
+        handle: HandleId,
+        topic: &Text,
+        listen: Listen,
+        to: Destination,
+    ) -> Result<(), SubscribeError> {
+        let (outlet, owned) = match to {
+            Destination::Own(sink) => (self.outlets.add(sink), true),
+            Destination::Inbox(number) => (*self.inboxes.get(&number).ok_or(SubscribeError::Closed)?, false),
+        };
+        let room = self.rooms.enter(topic, handle);
+        self.rooms.listen(room, handle, (listen, outlet, owned), &mut self.outlets);
+        Ok(())
+    }
+
+    /// The server channel that a handle is subscribed to.
+    fn channel_of(&self, handle: HandleId) -> Result<rejoin_core::phoenix::ChannelId, PushError> {
+        let room = self.rooms.of(handle).and_then(|room| self.rooms.get(room));
+        let active = room.filter(|room| room.has_inside(handle)).and_then(|room| room.active.as_ref());
+        active.map(|active| active.id).ok_or(PushError::UnknownChannel)
+    }
+
+    fn keep_ticket(&mut self, pushed: Result<PushId, PushError>, ticket: TicketSender) {
+        match pushed {
+            Ok(id) => drop(self.tickets.insert(id, ticket)),
+            Err(error) => ticket.done(Err(PushFailed::Refused(error))),
+        }
+    }
+
+    /// Gives back the places of inboxes that nobody reads.
+    fn forget_inboxes(&mut self) {
+        let Self { inboxes, outlets, rooms, .. } = self;
+        inboxes.retain(|_, &mut outlet| {
+            let read = !outlets.reader_is_gone(outlet);
+            if !read {
+                rooms.forget_outlet(outlet);
+                outlets.remove(outlet);
+            }
+            read
+        });
+    }
+
+    fn tell_inboxes(&mut self, event: &ConnectionEvent) {
+        for outlet in self.inboxes.values() {
+            self.outlets.deliver(*outlet, InboxEvent::Connection(event.clone()));
+        }
+    }
+
+    /// The time of day of something that has just happened.
+    fn time_of_day(&self, at: Timestamp) -> SystemTime {
+        let (seen_at, unix_time) = self.wall;
+        let unix_time = unix_time.saturating_add(at.saturating_since(seen_at));
+        SystemTime::UNIX_EPOCH + unix_time.saturating_sub(seen_at.saturating_since(at))
+    }
+}
+
+impl Bridge<Session> for SupabaseBridge {
+    fn poll_command(&mut self, cx: &mut Context<'_>, session: &mut Session, now: Timestamp) -> Poll<Option<()>> {
+        let mut abandoned = Vec::new();
+        let command = self.commands.poll_next(cx, |handle| abandoned.push(handle));
+        for handle in abandoned {
+            if let Some(channel) = self.rooms.abandon(handle, &mut self.outlets) {
+                let _ = session.unsubscribe(now, channel);
+            }
+        }
+        command.map(|command| command.map(|command| self.carry_out(session, now, command)))
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.outlets.poll_ready(cx)
+    }
+
+    fn deliver(&mut self, _: &mut Session, now: Timestamp, event: Event) {
+        match event {
+            Event::Broadcast { channel, event, payload, meta } => {
+                self.rooms.tell(channel, ChannelEvent::Broadcast { event, payload, meta }, &mut self.outlets);
+            }
+            Event::Message { channel, event, payload } => {
+                self.rooms.tell(channel, ChannelEvent::Message { event, payload }, &mut self.outlets);
+            }
+            rare => self.deliver_rare(now, rare),
+        }
+    }
+
+    fn publish(&mut self) {
+        self.outlets.publish();
+    }
+
+    fn request(&mut self, session: &mut Session, now: Timestamp, request: Request) {
+        match (request, &mut self.asking) {
+            (Request::Token { id, .. }, Some(asking)) => asking.ask(id),
+            // Without a provider the session does not ask.
+            (Request::Token { id, .. }, None) => {
+                session.handle_token(now, id, Err(TokenFailure::Provider("there is no provider".into())));
+            }
+            // What a later core asks for waits for its own deadline.
+            _ => {}
+        }
+    }
+
+    fn poll_answers(&mut self, cx: &mut Context<'_>, session: &mut Session, now: Timestamp) -> bool {
+        let Some(Poll::Ready((id, answer))) = self.asking.as_mut().map(|asking| asking.poll(cx)) else { return false };
+        session.handle_token(now, id, answer.map_err(|error| TokenFailure::Provider(error.to_string().into())));
+        true
+    }
+
+    fn wall_clock(&mut self, session: &mut Session, now: Timestamp, since_unix_epoch: Duration, jumped: bool) {
+        self.wall = (now, since_unix_epoch);
+        session.set_wall_clock(now, since_unix_epoch);
+        if jumped {
+            session.probe(now);
+        }
+    }
+
+    fn hang_up(&mut self, session: &mut Session, now: Timestamp) {
+        session.close(now);
+    }
+}
+
+impl SupabaseBridge {
+    /// Everything but messages.
+    fn deliver_rare(&mut self, now: Timestamp, event: Event) {
+        let until = |at: Option<Timestamp>| at.map(|at| at.saturating_since(now));
+        let connection = match event {
+            Event::Subscribed { channel, again } => {
+                self.rooms.set_joined(channel, true);
+                return self.rooms.tell(channel, ChannelEvent::Subscribed { again }, &mut self.outlets);
+            }
+            Event::SubscribeFailed { channel, failure, retry } => {
+                let event = ChannelEvent::SubscribeFailed { failure, retry: RetryIn::new(retry, now) };
+                return self.rooms.tell(channel, event, &mut self.outlets);
+            }
+            Event::ChannelErrored { channel, trouble, retry } => {
+                self.rooms.set_joined(channel, false);
+                let event = ChannelEvent::Errored { trouble, retry: RetryIn::new(retry, now) };
+                return self.rooms.tell(channel, event, &mut self.outlets);
+            }
+            Event::ChannelClosed { channel, reason } => {
+                return self.rooms.closed(channel, &reason, &mut self.outlets);
+            }
+            Event::Gap { channel, since, until } => {
+                let (since, until) = (self.time_of_day(since), self.time_of_day(until));
+                return self.rooms.tell(channel, ChannelEvent::Gap { since, until }, &mut self.outlets);
+            }
+            Event::System { channel, message } => {
+                return self.rooms.tell(channel, ChannelEvent::System(message), &mut self.outlets);
+            }
+            Event::PushSent { push } => {
+                return self.tickets.get(&push).map_or((), TicketSender::sent);
+            }
+            Event::PushDone { push, outcome } => {
+                // Whoever is woken by the outcome may read what came before it.
+                self.publish();
+                return self.tickets.remove(&push).map_or((), |ticket| ticket.done(Ok(outcome)));
+            }
+            Event::Connected { .. } => ConnectionEvent::Connected,
+            Event::Disconnected { reason, retry_at } => {
+                ConnectionEvent::Disconnected { reason, retry_in: until(retry_at) }
+            }
+            Event::GaveUp { attempts } => ConnectionEvent::GaveUp { attempts },
+            Event::Heartbeat(status) => ConnectionEvent::Heartbeat(status),
+            Event::TokenRefreshed { expires_at } => {
+                ConnectionEvent::TokenRefreshed { expires_at: expires_at.map(|at| SystemTime::UNIX_EPOCH + at) }
+            }
+            Event::TokenExpired => ConnectionEvent::TokenExpired,
+            Event::TokenUnavailable { failure, retry_at } => {
+                ConnectionEvent::TokenUnavailable { failure, retry_in: retry_at.saturating_since(now) }
+            }
+            Event::Malformed { error } => ConnectionEvent::Malformed { error },
+            Event::Lagged { missed } => ConnectionEvent::Lagged { missed },
+            Event::Closed => ConnectionEvent::Closed,
+            // Messages went their own way; what is new in `Event` has to get a place here.
+            _ => return,
+        };
+        self.tell_inboxes(&connection);
+    }
+}

@@ -1,0 +1,43 @@
+//! The handles of a Supabase client: one [`Client`], re-subscribable [`Channel`]s, and [`Listener`]s
+//! that may be attached at any time. The same types on every runtime.
+//!
+//! ```
+//! use rejoin_pump::core::supabase::{Broadcast, ChannelConfig, Config};
+//! use rejoin_pump::core::Payload;
+//! use rejoin_pump::supabase::{ChannelEvent, ConnectOptions, Listen, connect_with};
+//! # use rejoin_pump::memory;
+//!
+//! # let (runtime, _listener) = memory::network();
+//! # let run = async {
+//! let config = Config::new("https://abc.supabase.co/realtime/v1", "sb_publishable_key")?;
+//! let (client, pump) = connect_with(config, ConnectOptions::default(), runtime);
+//! // Spawn the pump; then:
+//! let room = client.channel("room", ChannelConfig::default().broadcast_ack())?;
+//! let mut cursors = room.listen(Listen::broadcast("cursor")).await?;
+//! room.subscribe().await?;
+//! let ticket = room.broadcast(Broadcast::new("hello", Payload::json("world")?)).await?;
+//! println!("{:?}", ticket.await?);
+//! while let Some(event) = cursors.next().await {
+//!     if let ChannelEvent::Broadcast { payload, .. } = event {
+//!         println!("{:?}", payload.as_json());
+//!     }
+//! }
+//! # drop(pump);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # };
+//! # drop(run);
+//! ```
+
+mod bridge;
+mod channel;
+mod client;
+mod errors;
+mod event;
+mod listener;
+mod rooms;
+
+pub use channel::{Channel, HandleId};
+pub use client::{ChannelInfo, Client, ConnectOptions, connect_with};
+pub use errors::{SetAuthError, SubscribeError};
+pub use event::{ChannelEvent, ConnectionEvent, InboxEvent, RetryIn};
+pub use listener::{ConnectionEvents, Inbox, InboxHandle, Listen, Listener};

@@ -1,0 +1,294 @@
+//! Who is in which channel: many handles share one server channel, each with listeners of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rejoin_core::Text;
+use rejoin_core::phoenix::ChannelId;
+use rejoin_core::supabase::{ChannelConfig, CloseReason};
+
+use super::channel::HandleId;
+use super::event::{ChannelEvent, InboxEvent};
+use super::listener::Listen;
+use crate::outlets::{OutletId, Outlets};
+
+/// One topic, and everybody who has to do with it.
+pub(super) struct Room {
+    pub(super) topic: Text,
+    pub(super) active: Option<Active>,
+    /// A channel that is being left and whose end is still to be told.
+    leaving: Option<ChannelId>,
+    members: Vec<Member>,
+}
+
+/// The server channel of a room.
+pub(super) struct Active {
+    pub(super) id: ChannelId,
+    pub(super) config: Arc<ChannelConfig>,
+    pub(super) joined: bool,
+}
+
+/// A handle.
+struct Member {
+    handle: HandleId,
+    state: Membership,
+    ears: Vec<Ear>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Membership {
+    Outside,
+    Inside,
+    /// Unsubscribed, and not told of the end yet.
+    Leaving,
+}
+
+struct Ear {
+    listen: Listen,
+    outlet: OutletId,
+    /// Whether the outlet is nobody else's.
+    owned: bool,
+}
+
+/// Names a room while it has members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RoomId(usize);
+
+#[derive(Default)]
+pub(super) struct Rooms {
+    rooms: Vec<Option<Room>>,
+    vacant: Vec<usize>,
+    by_topic: BTreeMap<Text, RoomId>,
+    by_handle: BTreeMap<HandleId, RoomId>,
+    /// By the slot of the channel's id.
+    routes: Vec<Option<RoomId>>,
+}
+
+impl Rooms {
+    /// The room of a topic, with this handle as a member.
+    pub(super) fn enter(&mut self, topic: &Text, handle: HandleId) -> RoomId {
+        let id = self.by_topic.get(topic).copied().unwrap_or_else(|| self.open(topic.clone()));
+        if self.by_handle.insert(handle, id).is_none()
+            && let Some(room) = self.get_mut(id)
+        {
+            room.members.push(Member { handle, state: Membership::Outside, ears: Vec::new() });
+        }
+        id
+    }
+
+    /// The room that a handle is a member of.
+    pub(super) fn of(&self, handle: HandleId) -> Option<RoomId> {
+        self.by_handle.get(&handle).copied()
+    }
+
+    pub(super) fn by_topic(&self, topic: &Text) -> Option<&Room> {
+        self.get(*self.by_topic.get(topic)?)
+    }
+
+    pub(super) fn get(&self, RoomId(place): RoomId) -> Option<&Room> {
+        self.rooms.get(place)?.as_ref()
+    }
+
+    fn get_mut(&mut self, RoomId(place): RoomId) -> Option<&mut Room> {
+        self.rooms.get_mut(place)?.as_mut()
+    }
+
+    /// The room has a server channel from now on. Whoever was leaving the one before has left.
+    pub(super) fn activate(&mut self, id: RoomId, active: Active, outlets: &mut Outlets<InboxEvent>) {
+        self.leave_at_last(id, outlets);
+        let slot = active.id.slot();
+        if self.routes.len() <= slot {
+            self.routes.resize(slot + 1, None);
+        }
+        self.routes[slot] = Some(id);
+        if let Some(room) = self.get_mut(id) {
+            room.active = Some(active);
+        }
+    }
+
+    /// The handle wants to be in. One that comes late hears at once that the channel is joined.
+    pub(super) fn subscribe(&mut self, id: RoomId, handle: HandleId, outlets: &mut Outlets<InboxEvent>) {
+        let Some(room) = self.get_mut(id) else { return };
+        let joined = room.active.as_ref().is_some_and(|active| active.joined);
+        let Some(member) = room.member(handle) else { return };
+        if std::mem::replace(&mut member.state, Membership::Inside) != Membership::Inside && joined {
+            member.tell(&ChannelEvent::Subscribed { again: false }, outlets);
+        }
+    }
+
+    /// The handle does not want to be in any more. The channel to leave, if it was the last one.
+    pub(super) fn unsubscribe(&mut self, handle: HandleId, outlets: &mut Outlets<InboxEvent>) -> Option<ChannelId> {
+        let id = self.of(handle)?;
+        let room = self.get_mut(id)?;
+        let member = room.member(handle).filter(|member| member.state == Membership::Inside)?;
+        member.state = Membership::Leaving;
+        if room.members.iter().any(|member| member.state == Membership::Inside) {
+            self.leave_at_last(id, outlets);
+            return None;
+        }
+        let active = room.active.take()?;
+        room.leaving = Some(active.id);
+        Some(active.id)
+    }
+
+    /// Attaches a listener.
+    pub(super) fn listen(
+        &mut self,
+        id: RoomId,
+        handle: HandleId,
+        (listen, outlet, owned): (Listen, OutletId, bool),
+        outlets: &mut Outlets<InboxEvent>,
+    ) {
+        let Some(room) = self.get_mut(id) else { return };
+        let joined = room.active.as_ref().is_some_and(|active| active.joined);
+        let Some(member) = room.member(handle) else { return };
+        member.forget_deaf_ears(outlets);
+        let ear = Ear { listen, outlet, owned };
+        if joined && member.state == Membership::Inside {
+            ear.hear(handle, ChannelEvent::Subscribed { again: false }, outlets);
+        }
+        member.ears.push(ear);
+    }
+
+    /// The last clone of a handle is gone, and its listeners end. The channel to leave, if nobody
+    /// else is in.
+    pub(super) fn abandon(&mut self, handle: HandleId, outlets: &mut Outlets<InboxEvent>) -> Option<ChannelId> {
+        let left = self.unsubscribe(handle, outlets);
+        if let Some(id) = self.by_handle.remove(&handle)
+            && let Some(room) = self.get_mut(id)
+        {
+            for member in room.members.extract_if(.., |member| member.handle == handle) {
+                member.ears.iter().filter(|ear| ear.owned).for_each(|ear| outlets.remove(ear.outlet));
+            }
+            if room.members.is_empty() {
+                self.shut(id);
+            }
+        }
+        left
+    }
+
+    /// Nothing listens into this outlet any more.
+    pub(super) fn forget_outlet(&mut self, outlet: OutletId) {
+        for member in self.rooms.iter_mut().flatten().flat_map(|room| &mut room.members) {
+            member.ears.retain(|ear| ear.outlet != outlet);
+        }
+    }
+
+    /// A message reaches everybody inside who listens to it; the last one gets it without a clone.
+    #[inline]
+    pub(super) fn tell(&self, channel: ChannelId, event: ChannelEvent, outlets: &mut Outlets<InboxEvent>) {
+        let Some(Some(id)) = self.routes.get(channel.slot()) else { return };
+        let Some(room) = self.get(*id).filter(|room| room.is_active(channel)) else { return };
+        let mut last: Option<(OutletId, HandleId)> = None;
+        for member in room.members.iter().filter(|member| member.state == Membership::Inside) {
+            for ear in member.ears.iter().filter(|ear| ear.listen.wants(&event)) {
+                if let Some((outlet, handle)) = last.replace((ear.outlet, member.handle)) {
+                    outlets.deliver(outlet, InboxEvent::Channel { channel: handle, event: event.clone() });
+                }
+            }
+        }
+        if let Some((outlet, handle)) = last {
+            outlets.deliver(outlet, InboxEvent::Channel { channel: handle, event });
+        }
+    }
+
+    /// The server channel is joined, or is no longer.
+    pub(super) fn set_joined(&mut self, channel: ChannelId, joined: bool) {
+        let Some(Some(id)) = self.routes.get(channel.slot()).copied() else { return };
+        if let Some(active) = self.get_mut(id).and_then(|room| room.active.as_mut()).filter(|a| a.id == channel) {
+            active.joined = joined;
+        }
+    }
+
+    /// The server channel is gone for good.
+    pub(super) fn closed(&mut self, channel: ChannelId, reason: &CloseReason, outlets: &mut Outlets<InboxEvent>) {
+        let Some(Some(id)) = self.routes.get(channel.slot()).copied() else { return };
+        let Some(room) = self.get_mut(id) else { return };
+        if room.is_active(channel) {
+            room.active = None;
+            room.end(Membership::Inside, reason, outlets);
+        } else if room.leaving != Some(channel) {
+            return;
+        }
+        room.leaving = None;
+        room.end(Membership::Leaving, reason, outlets);
+        self.routes[channel.slot()] = None;
+    }
+
+    /// Who has unsubscribed hears of the end now, whatever the server has still to say about it.
+    fn leave_at_last(&mut self, id: RoomId, outlets: &mut Outlets<InboxEvent>) {
+        let Some(room) = self.get_mut(id) else { return };
+        room.end(Membership::Leaving, &CloseReason::Left, outlets);
+        if let Some(channel) = room.leaving.take() {
+            self.routes[channel.slot()] = None;
+        }
+    }
+
+    fn open(&mut self, topic: Text) -> RoomId {
+        let place = self.vacant.pop().unwrap_or_else(|| {
+            self.rooms.push(None);
+            self.rooms.len() - 1
+        });
+        let room = Room { topic: topic.clone(), active: None, leaving: None, members: Vec::new() };
+        self.rooms[place] = Some(room);
+        self.by_topic.insert(topic, RoomId(place));
+        RoomId(place)
+    }
+
+    fn shut(&mut self, RoomId(place): RoomId) {
+        let Some(room) = self.rooms[place].take() else { return };
+        self.by_topic.remove(&room.topic);
+        self.vacant.push(place);
+        if let Some(channel) = room.leaving {
+            self.routes[channel.slot()] = None;
+        }
+    }
+}
+
+impl Room {
+    fn is_active(&self, channel: ChannelId) -> bool {
+        self.active.as_ref().is_some_and(|active| active.id == channel)
+    }
+
+    /// Whether this handle is subscribed.
+    pub(super) fn has_inside(&self, handle: HandleId) -> bool {
+        self.members.iter().any(|member| member.handle == handle && member.state == Membership::Inside)
+    }
+
+    fn member(&mut self, handle: HandleId) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.handle == handle)
+    }
+
+    fn end(&mut self, who: Membership, reason: &CloseReason, outlets: &mut Outlets<InboxEvent>) {
+        for member in self.members.iter_mut().filter(|member| member.state == who) {
+            member.state = Membership::Outside;
+            member.tell(&ChannelEvent::Closed { reason: reason.clone() }, outlets);
+            member.forget_deaf_ears(outlets);
+        }
+    }
+}
+
+impl Member {
+    fn tell(&self, event: &ChannelEvent, outlets: &mut Outlets<InboxEvent>) {
+        for ear in self.ears.iter().filter(|ear| ear.listen.wants(event)) {
+            ear.hear(self.handle, event.clone(), outlets);
+        }
+    }
+
+    /// Drops the listeners that nobody reads.
+    fn forget_deaf_ears(&mut self, outlets: &mut Outlets<InboxEvent>) {
+        self.ears.retain(|ear| {
+            let deaf = outlets.reader_is_gone(ear.outlet);
+            if deaf && ear.owned {
+                outlets.remove(ear.outlet);
+            }
+            !deaf
+        });
+    }
+}
+
+impl Ear {
+    fn hear(&self, handle: HandleId, event: ChannelEvent, outlets: &mut Outlets<InboxEvent>) {
+        outlets.deliver(self.outlet, InboxEvent::Channel { channel: handle, event });
+    }
+}

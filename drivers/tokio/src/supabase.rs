@@ -1,0 +1,50 @@
+//! Supabase Realtime on tokio.
+//!
+//! ```no_run
+//! use rejoin_tokio::core::Payload;
+//! use rejoin_tokio::core::supabase::{Broadcast, ChannelConfig, Config};
+//! use rejoin_tokio::supabase::{self, Listen};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::new("https://abc.supabase.co/realtime/v1", "sb_publishable_key")?;
+//! let (client, pump) = supabase::connect(config);
+//! let pump = tokio::spawn(pump);
+//!
+//! let room = client.channel("room", ChannelConfig::default().broadcast_ack())?;
+//! let mut cursors = room.listen(Listen::broadcast("cursor")).await?;
+//! room.subscribe().await?;
+//! let ticket = room.broadcast(Broadcast::new("hello", Payload::json("world")?)).await?;
+//! println!("{:?}", ticket.await?);
+//! while let Some(event) = cursors.next().await {
+//!     println!("{event:?}");
+//! }
+//! client.close().await;
+//! pump.await?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::future::Future;
+
+use rejoin_pump::core::supabase::Config;
+
+use crate::TokioRuntime;
+
+pub use rejoin_pump::supabase::*;
+
+/// A client that connects at once, and the future that drives it. The jitter's seed is drawn from
+/// the system unless the configuration has one.
+pub fn connect(config: Config) -> (Client, impl Future<Output = ()> + Send) {
+    connect_on(TokioRuntime::default(), config, ConnectOptions::default())
+}
+
+/// The same, with a runtime that has been told about TLS, and with options, of which
+/// [`ConnectOptions::token_provider`] is one.
+pub fn connect_on(
+    runtime: TokioRuntime,
+    config: Config,
+    options: ConnectOptions,
+) -> (Client, impl Future<Output = ()> + Send) {
+    connect_with(config, options, runtime)
+}
