@@ -4,6 +4,7 @@
 //! * A [`Storm`] is a seed, a climate and a list of [`Op`]s; [`Storm::run`] plays it in a world
 //!   while the [`Oracle`] checks every promise on everything that leaves and enters.
 //! * [`Script`] and [`Scripted`] drive a lone session against a peer that the test writes frame by frame.
+//! * [`supabase`] is a scripted Supabase Realtime.
 //! * [`replay`] drives sessions through recorded conversations.
 //! * [`fuzz`] is what the fuzz targets call.
 //!
@@ -25,6 +26,7 @@ mod rng;
 mod script;
 mod scripted;
 mod storm;
+pub mod supabase;
 mod supabase_script;
 mod trace;
 mod weather;

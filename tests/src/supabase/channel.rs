@@ -1,0 +1,206 @@
+//! What happens on a joined channel: broadcasts, tokens that are renewed or run out, shutdowns.
+
+use rejoin_core::phoenix::{ReplyTo, ServerChannelId, Status};
+use rejoin_core::wire::Message;
+use rejoin_core::{Payload, Text, Timestamp};
+use serde_json::{Value, json};
+
+use super::config::Access;
+use super::peer::{PeerEvent, SupabasePeer};
+use super::token::Claims;
+
+/// A broadcast on its way from one socket to the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broadcast {
+    /// The topic, with `realtime:`.
+    pub topic: Text,
+    /// Whether it goes to private channels: public ones of that name are others.
+    pub private: bool,
+    /// What is sent.
+    pub body: Body,
+}
+
+/// The two forms of broadcasts (section 2.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Sent as text: the payload `{"type":"broadcast","event":…,"payload":…}`, as it came.
+    Text(Payload),
+    /// Sent in binary: what goes to sockets of vsn 2.0.0 in binary again.
+    User {
+        /// The user's name of the event.
+        event: Text,
+        /// What the server says about it.
+        metadata: Option<Payload>,
+        /// JSON or bytes.
+        payload: Payload,
+    },
+}
+
+impl Body {
+    fn payload(&self) -> &Payload {
+        let (Self::Text(payload) | Self::User { payload, .. }) = self;
+        payload
+    }
+}
+
+/// A channel that was joined.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) id: ServerChannelId,
+    pub(super) private: bool,
+    pub(super) access: Access,
+    pub(super) token: String,
+    pub(super) expires: Option<i64>,
+    /// Whether broadcasts are answered.
+    pub(super) ack: bool,
+    /// Whether they come back to their sender.
+    pub(super) to_self: bool,
+    /// Whether changes of the database were asked for.
+    pub(super) postgres: bool,
+    /// When they begin to flow.
+    pub(super) subscribed_at: Option<Timestamp>,
+}
+
+impl SupabasePeer {
+    pub(super) fn pushed(&mut self, id: ServerChannelId, event: Text, payload: Payload, reply: ReplyTo) {
+        let Some(topic) = self.topic_of(id) else { return };
+        match &*event {
+            "broadcast" => self.broadcast(topic, Body::Text(payload), reply),
+            "access_token" => {
+                self.renew(&topic, &payload);
+                self.events.push_back(PeerEvent::TokenPushed { topic, payload });
+            }
+            _ => self.events.push_back(PeerEvent::Unknown { topic, event, payload }),
+        }
+    }
+
+    /// Never answered without `ack`, without permission, or while the channel is shut down.
+    pub(super) fn broadcast(&mut self, topic: Text, body: Body, reply: ReplyTo) {
+        let Some(channel) = self.channels.get(topic.as_str()) else { return };
+        let (ack, to_self, private) = (channel.ack, channel.to_self, channel.private);
+        if private && channel.access < Access::Write {
+            return self.events.push_back(PeerEvent::Dropped { topic });
+        }
+        if self.messages.is_exceeded(self.now, self.config.messages_per_second) {
+            return self.end_channel(&topic, Some("Too many messages per second"));
+        }
+        if body.payload().len() > self.config.payload_bytes {
+            if ack {
+                let response = Payload::json("payload_size_exceeded").unwrap_or_default();
+                let _stale = self.session.reply(self.now, reply, Status::Error, response);
+            }
+            return self.events.push_back(PeerEvent::Dropped { topic });
+        }
+        let broadcast = Broadcast { topic, private, body };
+        if to_self {
+            self.hand_over(&broadcast);
+        }
+        if ack {
+            let _stale = self.session.reply(self.now, reply, Status::Ok, Payload::EMPTY);
+        }
+        self.events.push_back(PeerEvent::Broadcast(broadcast));
+    }
+
+    /// Sends a broadcast to this socket's client, if it has joined.
+    pub(super) fn hand_over(&mut self, broadcast: &Broadcast) {
+        let joined = self.channels.get(broadcast.topic.as_str());
+        let Some(channel) = joined.filter(|channel| channel.private == broadcast.private) else { return };
+        let id = channel.id;
+        if self.messages.is_exceeded(self.now, self.config.messages_per_second) {
+            return self.end_channel(&broadcast.topic, Some("Too many messages per second"));
+        }
+        match broadcast.body.clone() {
+            Body::Text(payload) => self.send_unattributed(&broadcast.topic, "broadcast", payload),
+            Body::User { event, metadata, payload } => {
+                // Bytes do not reach a client of vsn 1.0.0.
+                let _unsendable = self.session.push_user_broadcast(self.now, id, event, metadata, payload);
+            }
+        }
+    }
+
+    /// Without a join_ref, as everything that does not come from the channel's own process.
+    pub(super) fn send_unattributed(&mut self, topic: &Text, event: &str, payload: Payload) {
+        let Some(channel) = self.channels.get(topic.as_str()) else { return };
+        let message = Message::new(topic.clone(), event, payload);
+        if let Ok(frame) = self.session.serializer().encode_from_server(&message) {
+            let _stale = self.session.push_encoded(self.now, channel.id, frame);
+        }
+    }
+
+    /// `system`, from the channel's own process.
+    pub(super) fn send_system(&mut self, topic: &Text, extension: &str, status: &str, message: &str) {
+        let Some(channel) = self.channels.get(topic.as_str()) else { return };
+        let payload = json!({
+            "message": message, "status": status, "extension": extension, "channel": sub_topic(topic),
+        });
+        let _stale = self.session.push(self.now, channel.id, "system", to_payload(&payload));
+    }
+
+    /// Ends a channel with `phx_close`, after a message that says why.
+    pub(super) fn end_channel(&mut self, topic: &Text, message: Option<&str>) {
+        if let Some(message) = message {
+            self.send_system(topic, "system", "error", message);
+        }
+        if let Some(channel) = self.channels.get(topic.as_str()) {
+            let _stale = self.session.close_channel(self.now, channel.id, false);
+        }
+    }
+
+    /// A new token (section 8.2).
+    fn renew(&mut self, topic: &Text, payload: &Payload) {
+        let pushed: Value = payload.parse().unwrap_or_default();
+        let Some(token) = pushed["access_token"].as_str().filter(|token| !token.starts_with("sb_")) else { return };
+        let (config, now) = (&self.config, self.now);
+        let Some(channel) = self.channels.get_mut(topic.as_str()).filter(|channel| channel.token != token) else {
+            return;
+        };
+        let claims = match Claims::of(token, config.unix_seconds(now)) {
+            Ok(claims) => claims,
+            Err(flaw) => return self.end_channel(topic, Some(&flaw.to_string())),
+        };
+        if channel.private {
+            channel.access = (config.access)(&claims.role, sub_topic(topic));
+            if channel.access == Access::Nothing {
+                let message = forbidden(sub_topic(topic));
+                return self.end_channel(topic, Some(&message));
+            }
+        }
+        (channel.token, channel.expires) = (token.into(), claims.exp);
+        if channel.postgres {
+            channel.subscribed_at = Some(now.saturating_add(config.postgres_delay));
+        }
+    }
+
+    pub(super) fn next_of_channels(&self) -> Option<Timestamp> {
+        let of = |channel: &Channel| [channel.expires.map(|exp| self.config.timestamp(exp)), channel.subscribed_at];
+        self.channels.values().flat_map(of).flatten().min()
+    }
+
+    pub(super) fn run_channels(&mut self) {
+        let unix = self.config.unix_seconds(self.now);
+        let topics: Vec<Text> = self.channels.keys().map(|topic| topic.as_str().into()).collect();
+        for topic in topics {
+            let Some(channel) = self.channels.get_mut(topic.as_str()) else { continue };
+            if let Some(exp) = channel.expires.filter(|exp| *exp <= unix) {
+                let message = format!("Token has expired {} seconds ago", unix - exp);
+                self.end_channel(&topic, Some(&message));
+            } else if channel.subscribed_at.is_some_and(|at| at <= self.now) {
+                channel.subscribed_at = None;
+                self.send_system(&topic, "postgres_changes", "ok", "Subscribed to PostgreSQL");
+            }
+        }
+    }
+}
+
+/// The topic as users know it.
+pub(super) fn sub_topic(topic: &str) -> &str {
+    topic.strip_prefix("realtime:").unwrap_or(topic)
+}
+
+pub(super) fn forbidden(sub_topic: &str) -> String {
+    format!("You do not have permissions to read from this Channel topic: {sub_topic}")
+}
+
+pub(super) fn to_payload(value: &Value) -> Payload {
+    Payload::json(value).unwrap_or_default()
+}

@@ -1,0 +1,104 @@
+//! What a scripted server does unless a test says otherwise: what the real one was seen to do.
+
+use std::time::Duration;
+
+use rejoin_core::{Payload, Text};
+
+/// Configuration of a [`SupabasePeer`](super::SupabasePeer). The defaults are the real server's
+/// (specification, section 9.4 and Appendix C).
+#[derive(Clone, Debug)]
+pub struct PeerConfig {
+    /// The wall clock at the virtual time zero, as time since 1970; default 2026-11-20. Tokens are
+    /// checked against it.
+    pub unix_epoch: Duration,
+    /// How long an upgrade is left waiting before it is refused; default 2 s.
+    pub upgrade_delay: Duration,
+    /// How long a join is left waiting before it is refused; default 5 s. The socket waits with it.
+    pub refusal_delay: Duration,
+    /// How long a join that succeeds takes; default 2 ms. The socket waits with it.
+    pub join_time: Duration,
+    /// How long after a join changes of the database begin to flow; default 3 s, a cold start.
+    pub postgres_delay: Duration,
+    /// How long the client may be silent before it is closed with 1000; default 60 s.
+    pub idle_timeout: Duration,
+    /// Channels of one socket; default 100.
+    pub max_channels: usize,
+    /// Joins a second, averaged over a minute; default 100. The real server counts those of all
+    /// sockets of a project, this one those of one socket.
+    pub joins_per_second: usize,
+    /// Messages a second in both directions, averaged over a minute; default 100, counted likewise.
+    pub messages_per_second: usize,
+    /// The largest payload of a broadcast, in bytes; default 3 000 500.
+    pub payload_bytes: usize,
+    /// The largest frame, in bytes; default 5 000 000. A larger one cuts the connection.
+    pub frame_bytes: usize,
+    /// Whether public channels are refused.
+    pub private_only: bool,
+    /// What a role may do on a private channel, given its topic without `realtime:`; default
+    /// [`Access::recorded`].
+    pub access: fn(role: &str, topic: &str) -> Access,
+    /// What can be replayed, oldest first.
+    pub stored: Vec<Stored>,
+}
+
+impl Default for PeerConfig {
+    fn default() -> Self {
+        Self {
+            unix_epoch: Duration::from_secs(1_795_198_218),
+            upgrade_delay: Duration::from_secs(2),
+            refusal_delay: Duration::from_secs(5),
+            join_time: Duration::from_millis(2),
+            postgres_delay: Duration::from_secs(3),
+            idle_timeout: Duration::from_secs(60),
+            max_channels: 100,
+            joins_per_second: 100,
+            messages_per_second: 100,
+            payload_bytes: 3_000_500,
+            frame_bytes: 5_000_000,
+            private_only: false,
+            access: Access::recorded,
+            stored: Vec::new(),
+        }
+    }
+}
+
+/// What the policies of a project permit on a private channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Not even to join.
+    Nothing,
+    /// To join and to listen.
+    Read,
+    /// To broadcast, too.
+    Write,
+}
+
+impl Access {
+    /// The policies of the recorded project, and a read-only topic that it lacked: who is
+    /// authenticated writes `priv:rw…` and `priv:bc…` and reads `priv:ro…`. The service role may do
+    /// everything.
+    #[must_use]
+    pub fn recorded(role: &str, topic: &str) -> Self {
+        match role {
+            "service_role" => Self::Write,
+            "authenticated" if topic.starts_with("priv:rw") || topic.starts_with("priv:bc") => Self::Write,
+            "authenticated" if topic.starts_with("priv:ro") => Self::Read,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// A message that was stored and can be replayed.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The topic, without `realtime:`.
+    pub topic: String,
+    /// The user's name of the event.
+    pub event: Text,
+    /// JSON or bytes.
+    pub payload: Payload,
+    /// Its id; the real server's are UUIDs.
+    pub id: String,
+    /// When it was stored, in milliseconds since 1970.
+    pub at_unix_ms: i64,
+}

@@ -1,0 +1,209 @@
+//! Joins: one at a time, and the socket waits with them (traps of section 9, Appendix C).
+
+use rejoin_core::phoenix::JoinId;
+use rejoin_core::{Payload, Text, Timestamp};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::channel::{Channel, forbidden, sub_topic, to_payload};
+use super::config::{Access, Stored};
+use super::peer::{PeerEvent, SupabasePeer};
+use super::token::Claims;
+
+/// The join that the socket waits for.
+#[derive(Debug)]
+pub(super) struct Joining {
+    pub(super) until: Timestamp,
+    join: JoinId,
+    topic: Text,
+    payload: Payload,
+    verdict: Result<Box<Admission>, Refusal>,
+}
+
+#[derive(Debug)]
+struct Admission {
+    config: JoinConfig,
+    token: String,
+    claims: Claims,
+    access: Access,
+    replay: Vec<Stored>,
+}
+
+#[derive(Debug)]
+struct Refusal {
+    reason: String,
+    closes_socket: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct JoinPayload {
+    config: JoinConfig,
+    access_token: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct JoinConfig {
+    broadcast: BroadcastConfig,
+    presence: PresenceConfig,
+    postgres_changes: Vec<Map<String, Value>>,
+    private: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct BroadcastConfig {
+    ack: bool,
+    #[serde(rename = "self")]
+    to_self: bool,
+    replay: Option<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PresenceConfig {
+    enabled: bool,
+}
+
+impl SupabasePeer {
+    /// Decides about a join now and answers it later.
+    pub(super) fn begin_join(&mut self, join: JoinId, topic: Text, payload: Payload) {
+        if !topic.starts_with("realtime:") {
+            let _stale = self.session.refuse_unmatched(self.now, join);
+            let reason = "unmatched topic".into();
+            return self.events.push_back(PeerEvent::Refused { topic, reason });
+        }
+        let verdict = self.decide(&topic, &payload);
+        let delay = if verdict.is_ok() { self.config.join_time } else { self.config.refusal_delay };
+        let until = self.now.saturating_add(delay);
+        self.joining = Some(Joining { until, join, topic, payload, verdict });
+    }
+
+    pub(super) fn end_join(&mut self, Joining { join, topic, payload, verdict, .. }: Joining) {
+        match verdict {
+            Ok(admission) => self.admit(join, topic, payload, *admission),
+            Err(Refusal { reason, closes_socket }) => {
+                let response = to_payload(&json!({ "reason": reason }));
+                let _stale = self.session.refuse_join(self.now, join, response);
+                if closes_socket {
+                    self.session.close(self.now, 1001, "");
+                }
+                self.events.push_back(PeerEvent::Refused { topic, reason });
+            }
+        }
+    }
+
+    fn decide(&mut self, topic: &Text, payload: &Payload) -> Result<Box<Admission>, Refusal> {
+        let name = sub_topic(topic);
+        let refuse = |reason: String| Err(Refusal { reason, closes_socket: false });
+        if let Some(reason) = self.scripted_refusal(topic) {
+            return refuse(reason);
+        }
+        if name.is_empty() {
+            return refuse("TopicNameRequired: You must provide a topic name".into());
+        }
+        if self.joins.is_exceeded(self.now, self.config.joins_per_second) {
+            let reason = "ClientJoinRateLimitReached: Too many joins per second".into();
+            return Err(Refusal { reason, closes_socket: true });
+        }
+        if self.channels.len() >= self.config.max_channels {
+            return refuse("ChannelRateLimitReached: Too many channels".into());
+        }
+        let Ok(JoinPayload { config, access_token }) = payload.parse() else {
+            return refuse("Unknown Error on Channel".into());
+        };
+        let token = access_token.filter(|token| !token.starts_with("sb_"));
+        let token = token.unwrap_or_else(|| self.upgrade.key.to_string());
+        let claims = match Claims::of(&token, self.config.unix_seconds(self.now)) {
+            Ok(claims) => claims,
+            Err(flaw) => return refuse(format!("{}: {flaw}", flaw.code())),
+        };
+        if self.config.private_only && !config.private {
+            return refuse("PrivateOnly: This project only allows private channels".into());
+        }
+        let access = if config.private { (self.config.access)(&claims.role, name) } else { Access::Write };
+        if access == Access::Nothing {
+            return refuse(format!("Unauthorized: {}", forbidden(name)));
+        }
+        match self.replayed(name, &config) {
+            Ok(replay) => Ok(Box::new(Admission { config, token, claims, access, replay })),
+            Err(reason) => refuse(format!("UnableToReplayMessages: {reason}")),
+        }
+    }
+
+    fn scripted_refusal(&mut self, topic: &Text) -> Option<String> {
+        let (reason, left) = self.refusals.get_mut(topic.as_str()).filter(|(_, left)| *left > 0)?;
+        *left -= 1;
+        Some(reason.clone())
+    }
+
+    /// The newest messages that a join asks for, oldest first (section 6.5).
+    fn replayed(&self, name: &str, config: &JoinConfig) -> Result<Vec<Stored>, &'static str> {
+        let Some(replay) = &config.broadcast.replay else { return Ok(Vec::new()) };
+        if !config.private {
+            return Err("Replay is not allowed for public channels");
+        }
+        let limit = if replay["limit"].is_null() { Some(25) } else { replay["limit"].as_i64() };
+        let (Some(since), Some(limit)) = (replay["since"].as_i64(), limit) else {
+            return Err("Replay params are not valid");
+        };
+        let wanted = |stored: &&Stored| stored.topic == name && stored.at_unix_ms >= since;
+        let newest = self.config.stored.iter().filter(wanted).rev().take(limit.clamp(1, 25).unsigned_abs() as usize);
+        let mut newest: Vec<Stored> = newest.cloned().collect();
+        newest.reverse();
+        Ok(newest)
+    }
+
+    fn admit(&mut self, join: JoinId, topic: Text, payload: Payload, admission: Admission) {
+        let Admission { config, token, claims, access, replay } = admission;
+        let response = json!({ "postgres_changes": with_ids(&config.postgres_changes) });
+        let Ok(id) = self.session.accept_join(self.now, join, to_payload(&response)) else { return };
+        let postgres = !config.postgres_changes.is_empty();
+        let channel = Channel {
+            id,
+            private: config.private,
+            access,
+            token,
+            expires: claims.exp,
+            ack: config.broadcast.ack,
+            to_self: config.broadcast.to_self,
+            postgres,
+            subscribed_at: postgres.then(|| self.now.saturating_add(self.config.postgres_delay)),
+        };
+        self.channels.insert(topic.to_string(), channel);
+        if config.presence.enabled {
+            let _stale = self.session.push(self.now, id, "presence_state", Payload::EMPTY);
+        }
+        for stored in replay {
+            let about = json!({ "id": stored.id, "replayed": true });
+            let sent = match stored.payload.parse::<Value>() {
+                Ok(inner) => {
+                    let event = stored.event.as_str();
+                    let payload = json!({ "type": "broadcast", "event": event, "payload": inner, "meta": about });
+                    self.session.push(self.now, id, "broadcast", to_payload(&payload))
+                }
+                Err(_) => {
+                    let about = Some(to_payload(&about));
+                    self.session.push_user_broadcast(self.now, id, stored.event, about, stored.payload)
+                }
+            };
+            // Bytes do not reach a client of vsn 1.0.0.
+            drop(sent);
+        }
+        self.events.push_back(PeerEvent::Joined { topic, payload });
+    }
+}
+
+/// What the client asked for, each with its id: equal wishes have equal ids, on every channel.
+fn with_ids(wishes: &[Map<String, Value>]) -> Vec<Value> {
+    let with_id = |wish: &Map<String, Value>| {
+        let text = Value::Object(wish.clone()).to_string();
+        // FNV-1a, cut to the size of the real ids.
+        let id = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let mut wish = wish.clone();
+        wish.insert("id".into(), (id >> 4).into());
+        Value::Object(wish)
+    };
+    wishes.iter().map(with_id).collect()
+}

@@ -1,0 +1,125 @@
+//! What clients dial: many sockets, and the broadcasts between them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rejoin_core::{ConnId, Machine, Text, Timestamp, TransportAction, TransportEvent};
+
+use super::config::PeerConfig;
+use super::peer::{PeerEvent, SupabasePeer};
+use super::upgrade::{Refused, Upgrade};
+
+/// A Supabase project: the peers of its sockets, each of which hears what the others broadcast.
+///
+/// It is driven as a machine is, but has many connections and never ends.
+#[derive(Debug, Default)]
+pub struct Project {
+    /// The configuration of sockets to come.
+    pub config: PeerConfig,
+    peers: BTreeMap<ConnId, SupabasePeer>,
+    refusals: VecDeque<Refused>,
+    events: VecDeque<(ConnId, PeerEvent)>,
+}
+
+impl Project {
+    /// A project without sockets.
+    #[must_use]
+    pub fn new(config: PeerConfig) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// The next `times` upgrades are refused, after the usual delay.
+    pub fn refuse_upgrades(&mut self, status: u16, error: &str, times: usize) {
+        let refused = Refused::new(status, error, self.config.upgrade_delay);
+        self.refusals.extend(std::iter::repeat_n(refused, times));
+    }
+
+    /// Looks at an upgrade request; [`Project::open`] follows one that is let in.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub fn check_upgrade(
+        &mut self,
+        now: Timestamp,
+        target: &str,
+        headers: &[(Text, Text)],
+    ) -> Result<Upgrade, Refused> {
+        match self.refusals.pop_front() {
+            Some(refused) => Err(refused),
+            None => self.config.check_upgrade(target, headers, now),
+        }
+    }
+
+    /// A socket is open.
+    pub fn open(&mut self, now: Timestamp, conn: ConnId, upgrade: Upgrade) {
+        self.peers.insert(conn, SupabasePeer::new(self.config.clone(), upgrade, conn, now));
+    }
+
+    /// The peer of a socket, until its last event was taken.
+    #[must_use]
+    pub fn peer(&self, conn: ConnId) -> Option<&SupabasePeer> {
+        self.peers.get(&conn)
+    }
+
+    /// Lets a test order something.
+    pub fn with_peer<T>(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        order: impl FnOnce(&mut SupabasePeer, Timestamp) -> T,
+    ) -> Option<T> {
+        let result = self.peers.get_mut(&conn).map(|peer| order(peer, now));
+        self.settle(now);
+        result
+    }
+
+    /// Something happens to a socket.
+    pub fn handle_transport(&mut self, now: Timestamp, conn: ConnId, event: TransportEvent) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.handle_transport(now, event);
+        }
+        self.settle(now);
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        for peer in self.peers.values_mut() {
+            peer.handle_timeout(now);
+        }
+        self.settle(now);
+    }
+
+    /// When `handle_timeout` is wanted next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.peers.values().filter_map(Machine::poll_timeout).min()
+    }
+
+    /// The next thing to do with a socket.
+    pub fn poll_transport(&mut self) -> Option<TransportAction> {
+        let action = self.peers.values_mut().find_map(Machine::poll_transport);
+        if action.is_none() {
+            self.peers.retain(|_, peer| !peer.is_finished());
+        }
+        action
+    }
+
+    /// The next thing that a test may want to see, with its socket.
+    pub fn poll_event(&mut self) -> Option<(ConnId, PeerEvent)> {
+        self.events.pop_front()
+    }
+
+    /// Carries broadcasts until nobody says anything new.
+    fn settle(&mut self, now: Timestamp) {
+        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        for conn in conns {
+            while let Some(event) = self.peers.get_mut(&conn).and_then(Machine::poll_event) {
+                if let PeerEvent::Broadcast(broadcast) = &event {
+                    for (_, peer) in self.peers.iter_mut().filter(|(other, _)| **other != conn) {
+                        peer.deliver(now, broadcast.clone());
+                    }
+                }
+                self.events.push_back((conn, event));
+            }
+        }
+    }
+}
