@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rejoin_core::phoenix::{JoinOptions, Push, ServerConfig, ServerEvent, ServerSession, Session, Status};
+use rejoin_core::phoenix::{JoinOptions, OnMalformed, Push, ServerConfig, ServerEvent, ServerSession, Session, Status};
 use rejoin_core::wire::{DecodeError, Message, Serializer};
 use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
 
@@ -89,6 +89,10 @@ pub fn server_ops(scraps: &[Scrap], v1: bool) {
     let serializer = if v1 { Serializer::V1 } else { Serializer::V2 };
     let mut config = ServerConfig::new(serializer);
     (config.channels, config.outbox_bytes) = (4, 4_096);
+    // Every other one is a host as Supabase is.
+    if scraps.len().is_multiple_of(2) {
+        (config.user_broadcasts, config.malformed) = (true, OnMalformed::Ignore);
+    }
     let (conn, mut now, mut rng) = (ConnId::new(1), Timestamp::ZERO, Rng::new(scraps.len() as u64));
     let mut server = ServerSession::new(config, conn, now);
     let (mut channels, mut ended) = (Vec::new(), false);
@@ -103,6 +107,9 @@ pub fn server_ops(scraps: &[Scrap], v1: bool) {
                     channels.extend(server.accept_join(now, join, Payload::EMPTY).ok());
                 }
                 ServerEvent::Push { reply, payload, .. } => drop(server.reply(now, reply, Status::Ok, payload)),
+                ServerEvent::UserBroadcast { channel, event, metadata, payload, .. } => {
+                    drop(server.push_user_broadcast(now, channel, event, metadata, payload));
+                }
                 ServerEvent::Ended { .. } => ended = true,
                 _ => {}
             }
