@@ -51,7 +51,7 @@ impl Network {
         let failed = |error| Delivery::ToClient(TransportEvent::OpenFailed { conn, error });
         match self.weather.dial {
             Dial::Accept => self.send(now, conn, Delivery::Upgrade),
-            Dial::Slow { ms } => self.send_after(now, conn, ms, Delivery::Upgrade),
+            Dial::Slow { ms } => self.send_after(now, conn, Duration::from_millis(ms.into()), Delivery::Upgrade),
             Dial::Refuse { status, retry_after_s } => {
                 let retry_after = retry_after_s.map(|s| Duration::from_secs(s.into()));
                 self.send(now, conn, failed(OpenError::refused(status, retry_after, "")));
@@ -63,11 +63,12 @@ impl Network {
 
     /// Sends something on its way, behind what was sent before in the same direction.
     pub(crate) fn send(&mut self, now: Timestamp, conn: ConnId, delivery: Delivery) {
-        self.send_after(now, conn, 0, delivery);
+        self.send_after(now, conn, Duration::ZERO, delivery);
     }
 
-    fn send_after(&mut self, now: Timestamp, conn: ConnId, ms: u16, delivery: Delivery) {
-        let latency = Duration::from_millis(u64::from(self.weather.latency_ms) + u64::from(ms));
+    /// The same, after a while.
+    pub(crate) fn send_after(&mut self, now: Timestamp, conn: ConnId, delay: Duration, delivery: Delivery) {
+        let latency = Duration::from_millis(self.weather.latency_ms.into()).saturating_add(delay);
         let Some(link) = self.links.get_mut(&conn).filter(|link| !link.dead) else { return };
         if link.stalled {
             link.held.push(delivery);

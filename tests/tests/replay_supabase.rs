@@ -18,7 +18,8 @@ fn recording(name: &str) -> Vec<Row> {
 
 /// The real server on the day of the recordings, but for the time that its work took.
 fn config() -> PeerConfig {
-    PeerConfig { join_time: Duration::ZERO, ..PeerConfig::default() }
+    let unix_epoch = Duration::from_secs(1_795_198_218);
+    PeerConfig { unix_epoch, join_time: Duration::ZERO, ..PeerConfig::default() }
 }
 
 fn agrees(name: &str, config: PeerConfig) {

@@ -281,7 +281,7 @@ fn bad_tokens_are_refused_in_the_words_of_the_server() {
     for (token, reason) in [
         ("garbage".into(), "MalformedJWT: The token provided is not a valid JWT"),
         (token("anon", 0), "InvalidJWTToken: Token expiration time is invalid"),
-        (token("anon", 1_795_198_200), "InvalidJWTToken: Token has expired 18 seconds ago"),
+        (token("anon", 1_799_999_982), "InvalidJWTToken: Token has expired 18 seconds ago"),
         (token_with(&json!({ "role": "anon" }), ""), "InvalidJWTToken: Fields `role` and `exp` are required in JWT"),
         (token_with(&json!({}), BAD_SIGNATURE), "JwtSignatureError: Failed to validate JWT signature"),
     ] {
@@ -453,4 +453,10 @@ fn sockets_end_as_ordered() {
     assert_eq!((desk.take(conn), &desk.ends[..]), (vec![], &[(conn, None)][..]));
     assert!(matches!(desk.events().last(), Some(PeerEvent::Ended { .. })));
     assert!(desk.project.peer(conn).is_none_or(Machine::is_finished));
+}
+
+#[test]
+fn a_peer_can_be_pumped_over_a_socket() {
+    fn pumps<M: Machine + Unpin + Send + 'static>() {}
+    pumps::<SupabasePeer>();
 }

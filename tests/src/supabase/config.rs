@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use rejoin_core::{Payload, Text};
 
+use crate::supabase_script::EPOCH;
+
 /// Configuration of a [`SupabasePeer`](super::SupabasePeer). The defaults are the real server's
 /// (specification, section 9.4 and Appendix C).
 #[derive(Clone, Debug)]
 pub struct PeerConfig {
-    /// The wall clock at the virtual time zero, as time since 1970; default 2026-11-20. Tokens are
-    /// checked against it.
+    /// The wall clock at the virtual time zero, as time since 1970; default [`EPOCH`], when
+    /// scripts begin too. Tokens are checked against it.
     pub unix_epoch: Duration,
     /// How long an upgrade is left waiting before it is refused; default 2 s.
     pub upgrade_delay: Duration,
@@ -44,7 +46,7 @@ pub struct PeerConfig {
 impl Default for PeerConfig {
     fn default() -> Self {
         Self {
-            unix_epoch: Duration::from_secs(1_795_198_218),
+            unix_epoch: EPOCH,
             upgrade_delay: Duration::from_secs(2),
             refusal_delay: Duration::from_secs(5),
             join_time: Duration::from_millis(2),

@@ -4,6 +4,7 @@
 //!   and for real sockets alike. Tests write what it shall refuse and when it shall fail.
 //! * A [`Project`] is the server that clients dial: it checks upgrades and carries broadcasts from
 //!   one socket to the others.
+//! * A [`Lab`] joins one client session to a project under virtual time.
 //! * [`replay`] plays recorded clients to a project.
 //!
 //! Left out are the database, whose changes a test sends with [`SupabasePeer::push`], and presence,
@@ -12,6 +13,7 @@
 mod channel;
 mod config;
 mod joining;
+mod lab;
 mod peer;
 mod project;
 pub mod replay;
@@ -20,6 +22,7 @@ mod upgrade;
 
 pub use channel::{Body, Broadcast};
 pub use config::{Access, PeerConfig, Stored};
+pub use lab::Lab;
 pub use peer::{PeerEvent, SupabasePeer};
 pub use project::Project;
 pub use token::{BAD_SIGNATURE, token, token_with};

@@ -110,16 +110,17 @@ impl Project {
 
     /// Carries broadcasts until nobody says anything new.
     fn settle(&mut self, now: Timestamp) {
-        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
-        for conn in conns {
-            while let Some(event) = self.peers.get_mut(&conn).and_then(Machine::poll_event) {
-                if let PeerEvent::Broadcast(broadcast) = &event {
-                    for (_, peer) in self.peers.iter_mut().filter(|(other, _)| **other != conn) {
-                        peer.deliver(now, broadcast.clone());
-                    }
+        while let Some((conn, event)) = self.next_event() {
+            if let PeerEvent::Broadcast(broadcast) = &event {
+                for (_, peer) in self.peers.iter_mut().filter(|(other, _)| **other != conn) {
+                    peer.deliver(now, broadcast.clone());
                 }
-                self.events.push_back((conn, event));
             }
+            self.events.push_back((conn, event));
         }
+    }
+
+    fn next_event(&mut self) -> Option<(ConnId, PeerEvent)> {
+        self.peers.iter_mut().find_map(|(conn, peer)| Some((*conn, peer.poll_event()?)))
     }
 }

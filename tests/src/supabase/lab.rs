@@ -1,0 +1,274 @@
+//! One client session and the Supabase project that it dials, under virtual time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+use rejoin_core::phoenix::serializer_of;
+use rejoin_core::supabase::{AccessToken, Config, Event, Request, RequestId, Session, TokenFailure, TokenReason};
+use rejoin_core::wire::Message;
+use rejoin_core::{
+    ConnId, ConnectRequest, Frame, Machine, OpenError, Text, Timestamp, TransportAction, TransportEvent,
+};
+
+use super::config::PeerConfig;
+use super::peer::{PeerEvent, SupabasePeer};
+use super::project::Project;
+use crate::network::{Delivery, Network};
+use crate::weather::{Climate, Dial};
+
+type Provider = Box<dyn FnMut(Timestamp) -> Result<Option<AccessToken>, TokenFailure>>;
+
+/// A client, a project, and a network with latency between them. Everything that comes out is kept
+/// with its time until it is taken.
+pub struct Lab {
+    /// The client. Call it through [`Lab::with`], so that its lanes are drained.
+    pub client: Session,
+    /// The time.
+    pub now: Timestamp,
+    /// The server. Order something from a peer through [`Lab::with_peer`].
+    pub project: Project,
+    /// Every attempt to connect.
+    pub dials: Vec<(Timestamp, ConnectRequest)>,
+    /// What the client sent.
+    pub sent: Vec<(Timestamp, Message)>,
+    /// How the client closed connections (with the code) or dropped them.
+    pub ends: Vec<(Timestamp, ConnId, Option<u16>)>,
+    /// What the client reported.
+    pub events: Vec<(Timestamp, Event)>,
+    /// When and why the client asked for a token.
+    pub asked: Vec<(Timestamp, TokenReason)>,
+    /// What the project saw.
+    pub seen: Vec<(Timestamp, PeerEvent)>,
+    /// How long the token provider takes; default not at all.
+    pub provider_delay: Duration,
+    provider: Option<Provider>,
+    /// The questions to the provider, by when it answers.
+    questions: VecDeque<(Timestamp, RequestId)>,
+    network: Network,
+    /// What was dialled.
+    upgrades: BTreeMap<ConnId, ConnectRequest>,
+}
+
+impl Lab {
+    /// A client that knows the time of day and has not been called yet, and a project. Whatever is
+    /// sent arrives 10 ms later.
+    #[must_use]
+    pub fn new(config: Config, project: PeerConfig) -> Self {
+        let mut network = Network::new(Climate::Lawful, 0);
+        network.weather.latency_ms = 10;
+        let mut client = Session::new(config, Timestamp::ZERO);
+        client.set_wall_clock(Timestamp::ZERO, project.unix_epoch);
+        Self {
+            client,
+            now: Timestamp::ZERO,
+            project: Project::new(project),
+            dials: Vec::new(),
+            sent: Vec::new(),
+            ends: Vec::new(),
+            events: Vec::new(),
+            asked: Vec::new(),
+            seen: Vec::new(),
+            provider_delay: Duration::ZERO,
+            provider: None,
+            questions: VecDeque::new(),
+            network,
+            upgrades: BTreeMap::new(),
+        }
+    }
+
+    /// What the token provider answers from now on, given the time. Without it, it never does.
+    pub fn provides(&mut self, answer: impl FnMut(Timestamp) -> Result<Option<AccessToken>, TokenFailure> + 'static) {
+        self.provider = Some(Box::new(answer));
+    }
+
+    /// Calls the client and lets what follows at once happen.
+    pub fn with<T>(&mut self, call: impl FnOnce(&mut Session, Timestamp) -> T) -> T {
+        let result = call(&mut self.client, self.now);
+        self.settle();
+        result
+    }
+
+    /// Orders something from the peer of the client's connection.
+    #[expect(clippy::missing_panics_doc, reason = "a test that orders something from nobody is wrong")]
+    pub fn with_peer<T>(&mut self, order: impl FnOnce(&mut SupabasePeer, Timestamp) -> T) -> T {
+        let conn = self.client.connection().expect("the client has a connection");
+        let result = self.project.with_peer(self.now, conn, order).expect("the project knows the connection");
+        self.settle();
+        result
+    }
+
+    /// Lets time pass, from one thing that happens to the next.
+    pub fn advance(&mut self, duration: Duration) {
+        let until = self.now.saturating_add(duration);
+        while let Some(at) = self.next().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.step();
+        }
+        self.now = until;
+    }
+
+    /// How attempts to connect fare on their way to the project.
+    pub fn dialling(&mut self, dial: Dial) {
+        self.network.weather.dial = dial;
+    }
+
+    /// The connection ends, and both ends hear of it.
+    pub fn cut(&mut self) {
+        self.cut_off(true);
+    }
+
+    /// The connection ends, and nobody hears of it.
+    pub fn cut_silently(&mut self) {
+        self.cut_off(false);
+    }
+
+    fn cut_off(&mut self, notice: bool) {
+        if let Some(conn) = self.client.connection() {
+            self.network.cut(self.now, conn, 0, notice);
+        }
+    }
+
+    /// What the client sent since the last call.
+    pub fn take_sent(&mut self) -> Vec<(Timestamp, Message)> {
+        std::mem::take(&mut self.sent)
+    }
+
+    /// What the client reported since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events).into_iter().map(|(_, event)| event).collect()
+    }
+
+    fn next(&self) -> Option<Timestamp> {
+        let answer = self.questions.front().map(|(at, _)| *at);
+        let deadlines = [self.client.poll_timeout(), self.project.poll_timeout(), self.network.next(), answer];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn step(&mut self) {
+        while let Some((conn, delivery)) = self.network.pop_due(self.now) {
+            match delivery {
+                Delivery::Upgrade => self.upgrade(conn),
+                Delivery::ToServer(event) => self.project.handle_transport(self.now, conn, event),
+                Delivery::ToClient(event) => self.client.handle_transport(self.now, event),
+            }
+            self.settle();
+        }
+        while self.questions.front().is_some_and(|(at, _)| *at <= self.now) {
+            let question = self.questions.pop_front();
+            if let (Some((_, id)), Some(provider)) = (question, &mut self.provider) {
+                let answer = provider(self.now);
+                self.client.handle_token(self.now, id, answer);
+                self.settle();
+            }
+        }
+        if self.client.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.client.handle_timeout(self.now);
+        }
+        self.project.handle_timeout(self.now);
+        self.settle();
+        assert!(self.next().is_none_or(|at| at > self.now), "a deadline is left behind");
+    }
+
+    fn upgrade(&mut self, conn: ConnId) {
+        let Some(request) = self.upgrades.get(&conn) else { return };
+        let target = target(&request.url);
+        match self.project.check_upgrade(self.now, &target, &request.headers) {
+            Ok(upgrade) => {
+                self.project.open(self.now, conn, upgrade);
+                self.network.send(self.now, conn, Delivery::ToClient(TransportEvent::Opened { conn }));
+            }
+            Err(refused) => {
+                let error = OpenError::refused(refused.status, None, refused.body);
+                let failed = Delivery::ToClient(TransportEvent::OpenFailed { conn, error });
+                self.network.send_after(self.now, conn, refused.delay, failed);
+            }
+        }
+    }
+
+    /// Takes everything out of all lanes.
+    fn settle(&mut self) {
+        while let Some(action) = self.client.poll_transport() {
+            self.act(action);
+        }
+        while let Some(request) = self.client.poll_request() {
+            if let Request::Token { id, reason } = request {
+                self.asked.push((self.now, reason));
+                self.questions.push_back((self.now.saturating_add(self.provider_delay), id));
+            }
+        }
+        self.events.extend(std::iter::from_fn(|| self.client.poll_event()).map(|event| (self.now, event)));
+        while let Some(action) = self.project.poll_transport() {
+            self.serve(action);
+        }
+        self.seen.extend(std::iter::from_fn(|| self.project.poll_event()).map(|(_, event)| (self.now, event)));
+    }
+
+    fn act(&mut self, action: TransportAction) {
+        match action {
+            TransportAction::Open(request) => {
+                let conn = request.conn;
+                self.upgrades.insert(conn, request.clone());
+                self.dials.push((self.now, request));
+                self.network.dial(self.now, conn);
+            }
+            TransportAction::Send { conn, frame } => {
+                self.record(conn, &frame);
+                self.send_to_server(conn, TransportEvent::Received { conn, frame });
+            }
+            TransportAction::Close { conn, code, reason } => {
+                self.ends.push((self.now, conn, Some(code)));
+                let closed = TransportEvent::Closed { conn, code: Some(code), reason };
+                self.send_to_server(conn, closed.clone());
+                self.send_to_client(conn, closed);
+            }
+            TransportAction::Abort { conn } => {
+                self.ends.push((self.now, conn, None));
+                self.send_to_server(conn, TransportEvent::Closed { conn, code: None, reason: Text::EMPTY });
+            }
+        }
+    }
+
+    fn serve(&mut self, action: TransportAction) {
+        match action {
+            TransportAction::Send { conn, frame } => {
+                self.send_to_client(conn, TransportEvent::Received { conn, frame })
+            }
+            TransportAction::Close { conn, code, reason } => {
+                let closed = TransportEvent::Closed { conn, code: Some(code), reason };
+                self.send_to_client(conn, closed.clone());
+                self.send_to_server(conn, closed);
+            }
+            TransportAction::Abort { conn } => {
+                self.send_to_client(conn, TransportEvent::Closed { conn, code: None, reason: Text::EMPTY });
+            }
+            TransportAction::Open(_) => unreachable!("a server does not dial"),
+        }
+    }
+
+    fn record(&mut self, conn: ConnId, frame: &Frame) {
+        let dialled = self.upgrades.get(&conn).map(|request| target(&request.url)).unwrap_or_default();
+        let serializer = serializer_of(&dialled).expect("clients ask for a vsn that exists");
+        let message = serializer.decode_from_client(frame.clone()).expect("clients send messages");
+        self.sent.push((self.now, message));
+    }
+
+    fn send_to_server(&mut self, conn: ConnId, event: TransportEvent) {
+        self.network.send(self.now, conn, Delivery::ToServer(event));
+    }
+
+    fn send_to_client(&mut self, conn: ConnId, event: TransportEvent) {
+        self.network.send(self.now, conn, Delivery::ToClient(event));
+    }
+}
+
+impl fmt::Debug for Lab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lab").field("now", &self.now).field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+/// Path and query of a URL.
+fn target(url: &str) -> String {
+    format!("/{}", url.splitn(4, '/').last().unwrap_or_default())
+}
