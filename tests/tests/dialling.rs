@@ -16,6 +16,20 @@ fn dial_gaps(script: &Script) -> Vec<u64> {
 }
 
 #[test]
+fn an_auth_token_travels_as_a_subprotocol_and_never_shows() {
+    let mut config = config();
+    config.auth_token = Some("good:zoe".into());
+    assert!(!format!("{config:?}").contains("good"));
+    let mut s = Script::new(config);
+    s.connect();
+    let (_, request) = &s.dials[0];
+    // What phoenix.js sent in recordings/phoenix/auth_token_ws.jsonl.
+    let header = ("sec-websocket-protocol".into(), "phoenix, base64url.bearer.phx.Z29vZDp6b2U".into());
+    assert_eq!(request.headers, [header]);
+    assert!(!format!("{request:?}").contains("Z29vZ"));
+}
+
+#[test]
 fn every_remote_close_leads_to_another_attempt_whatever_its_code() {
     for code in [None, Some(1000), Some(1001), Some(1005), Some(1006), Some(1008), Some(1009), Some(1011), Some(1012)]
         .into_iter()

@@ -25,6 +25,10 @@ pub struct Config {
     pub params: Vec<(String, String)>,
     /// Extra headers of the upgrade request.
     pub headers: Vec<(Text, Text)>,
+    /// Phoenix's `auth_token`: sent as a subprotocol of the upgrade, where it is in no URL and no log.
+    /// Default `None`; only for endpoints that ask for it, for others may refuse what they do not know
+    /// (specification, section 1.3).
+    pub auth_token: Option<Text>,
     /// How messages are written. Default vsn 2.0.0.
     pub serializer: Serializer,
     /// How often a heartbeat is sent; default 30 s. Servers close a socket that was silent for 60 s,
@@ -78,6 +82,7 @@ impl Config {
             endpoint: url.parse()?,
             params: Vec::new(),
             headers: Vec::new(),
+            auth_token: None,
             serializer: Serializer::default(),
             heartbeat_interval: Some(secs(30)),
             heartbeat_timeout: secs(10),
@@ -122,6 +127,7 @@ impl fmt::Debug for Config {
             .field("endpoint", &self.endpoint)
             .field("params", &self.params.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("auth_token", &self.auth_token.as_ref().map(|_| ..))
             .field("serializer", &self.serializer)
             .field("heartbeat_interval", &self.heartbeat_interval)
             .field("heartbeat_timeout", &self.heartbeat_timeout)

@@ -2,6 +2,9 @@
 
 use core::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+
 use super::channel::Phase;
 use super::connection::ConnectionState;
 use super::event::{CloseReason, Event, LossReason, TroubleCause};
@@ -16,6 +19,10 @@ impl Session {
         let url = self.config.endpoint.url(&self.config.params, self.config.serializer);
         let mut request = ConnectRequest::new(conn, url, self.config.connect_timeout);
         request.headers.clone_from(&self.config.headers);
+        if let Some(token) = &self.config.auth_token {
+            let protocols = alloc::format!("phoenix, base64url.bearer.phx.{}", BASE64URL.encode(token.as_bytes()));
+            request.headers.push((Text::from_static("sec-websocket-protocol"), protocols.into()));
+        }
         self.lane.send(Outgoing::Open(request));
     }
 

@@ -3,6 +3,30 @@
 //! A [`Session`] owns a [`phoenix::Session`](crate::phoenix::Session) and adds what Supabase's servers
 //! expect of their clients. Facts are from the `phoenix-supabase` specification, whose sections and
 //! traps (T1 to T96) the documentation names.
+//!
+//! # What comes back, and when
+//!
+//! Subscribed channels are the *wanted* ones: whatever happens, the session works towards being in
+//! them, and every event about a failure says when it tries again ([`Retry`]).
+//!
+//! | what happens | event | what follows |
+//! |---|---|---|
+//! | the socket is lost, whatever the close code | `Disconnected`, `ChannelErrored` for each channel | 1, 2, 4, 8, 10 s with jitter; joins in pace; `Subscribed { again: true }`, `Gap` |
+//! | a heartbeat stays unanswered | `Heartbeat(TimedOut)`, `Disconnected` | the same, without waiting for the dead socket |
+//! | the upgrade is refused with 401, 403, 404 | `Disconnected` with [`UpgradeRefusal`] | the longest delay; 429 at least 30 s, and what `Retry-After` says |
+//! | a join is refused for ever, such as `PrivateOnly` | `SubscribeFailed`, `ChannelClosed(Refused)` | nothing: change the configuration |
+//! | a join is refused for its token, such as `Unauthorized` | `SubscribeFailed`, [`Retry::OnToken`] | the provider is asked; each token is tried once |
+//! | a join is refused for rates, such as `ChannelRateLimitReached` | `SubscribeFailed` | at least 30 s, and fewer joins a second |
+//! | a join is refused for now, such as `UnableToConnectToProject` | `SubscribeFailed` | 1, 2, 5, 10 s with jitter |
+//! | the token expires while joined | `System`, `ChannelErrored`, [`Retry::OnToken`] | as soon as there is another token |
+//! | the server ends the channel for rates | `System`, `ChannelErrored` | at least 30 s |
+//! | the server ends the channel without a reason | `ChannelClosed(ServerClosed)` | [`RejoinPolicy`] decides |
+//! | the channel crashes, or the server has forgotten it | `ChannelErrored` | 1, 2, 5, 10 s with jitter, `Gap` |
+//! | the provider of tokens fails | `TokenUnavailable` | the token in force until it expires; asked again after 1, 2, 5, 10, 30 s |
+//! | `max_attempts`, `stop_codes` or `stop_statuses` | `Disconnected { retry_at: None }` | `connect` |
+//!
+//! Whoever must not miss a row or a message fetches what lies in the [`Event::Gap`] from the
+//! database when it is told.
 
 mod absorbing;
 mod access_token;
@@ -12,6 +36,7 @@ mod channel_config;
 mod channels;
 mod config;
 mod envelope;
+mod errors;
 mod event;
 mod join;
 mod refusal;
@@ -25,11 +50,12 @@ pub use channel_config::{
     RejoinPolicy, Replay, UnixMillis,
 };
 pub use config::{Config, KeyIn, LogLevel, SupabaseConfigError};
+pub use errors::{AuthError, SubscribeError};
 pub use event::{
     ChannelState, CloseReason, Event, HeartbeatStatus, Request, Retry, SubscribeFailure, TokenFailure, TokenReason,
     Trouble,
 };
 pub use join::{TopicError, topic_of};
 pub use refusal::{Refusal, RefusalClass, SystemMessage, UpgradeClass, UpgradeRefusal};
-pub use session::{AuthError, Session, SubscribeError};
+pub use session::Session;
 pub use tokens::RequestId;

@@ -1,21 +1,21 @@
 //! The Supabase client session: commands, time, and the lanes that come out.
 
 use alloc::collections::VecDeque;
-use core::fmt;
 use core::time::Duration;
 
 use super::access_token::AccessToken;
 use super::broadcast::Broadcast;
-use super::channel_config::{ChannelConfig, ConfigError};
+use super::channel_config::ChannelConfig;
 use super::channels::{Channel, Channels};
 use super::config::Config;
+use super::errors::{AuthError, SubscribeError};
 use super::event::{ChannelState, Event, HeartbeatStatus, Request, TokenFailure, TokenReason};
-use super::join::{TopicError, topic_of};
+use super::join::topic_of;
 use super::tokens::{RequestId, Tokens};
 use crate::backoff::{Jitter, JitterRng};
 use crate::machine::{ConnId, Machine, TransportAction, TransportEvent};
 use crate::phoenix::{
-    self, ChannelId, ConnectionState, JoinError, JoinOptions, NextUp, Push, PushError, PushId, Stats, UnknownChannel,
+    self, ChannelId, ConnectionState, JoinOptions, NextUp, Push, PushError, PushId, Stats, UnknownChannel,
 };
 use crate::text::Text;
 use crate::time::Timestamp;
@@ -497,66 +497,3 @@ impl Session {
         }
     }
 }
-
-/// Why a channel was not accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SubscribeError {
-    /// The name is no topic.
-    Topic(TopicError),
-    /// The configuration contradicts itself.
-    Config(ConfigError),
-    /// The session does not take it.
-    Join(JoinError),
-}
-
-impl From<TopicError> for SubscribeError {
-    fn from(error: TopicError) -> Self {
-        Self::Topic(error)
-    }
-}
-
-impl From<ConfigError> for SubscribeError {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
-    }
-}
-
-impl From<JoinError> for SubscribeError {
-    fn from(error: JoinError) -> Self {
-        Self::Join(error)
-    }
-}
-
-impl fmt::Display for SubscribeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Topic(error) => error.fmt(f),
-            Self::Config(error) => error.fmt(f),
-            Self::Join(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for SubscribeError {}
-
-/// Why a token was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AuthError {
-    /// It has expired; servers close the channels that show such a one.
-    Expired,
-    /// There is no such channel.
-    UnknownChannel,
-}
-
-impl fmt::Display for AuthError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Expired => "the access token has expired; get a fresh one",
-            Self::UnknownChannel => "there is no such channel; it may have been closed",
-        })
-    }
-}
-
-impl core::error::Error for AuthError {}
