@@ -389,3 +389,35 @@ fn an_anonymous_channel_that_needs_a_token_is_refused_for_good() {
     assert!(matches!(events[0], Event::SubscribeFailed { retry: Retry::Never, .. }));
     assert_eq!(events[1], Event::ChannelClosed { channel: room, reason: CloseReason::Refused });
 }
+
+#[test]
+fn a_closed_session_asks_for_nothing_and_has_no_deadline_left() {
+    let mut s = SupabaseScript::open(with_provider());
+    s.subscribe("room", &ChannelConfig::default());
+    s.provide(&token(HOUR, 1));
+    s.accept(ROOM);
+    s.with(Session::close);
+    s.closed(Some(1000));
+    assert_eq!(s.deadline(), None);
+    s.advance(HOUR * 2);
+    assert!(s.requests.is_empty());
+    assert_eq!(s.take_events().last(), Some(&Event::Closed));
+}
+
+#[test]
+fn channels_that_wait_for_a_token_use_up_no_joins_of_the_second() {
+    let mut s = SupabaseScript::open(with_provider());
+    for n in 0..200 {
+        s.subscribe(&format!("room:{n}"), &ChannelConfig::default());
+    }
+    s.provide(&token(HOUR, 1));
+    let mut answered = 0;
+    while let Some(join) = s.sent.get(answered) {
+        let topic = join.topic().to_owned();
+        s.accept(&topic);
+        answered += 1;
+    }
+    assert_eq!(s.now, Timestamp::ZERO);
+    let joined = s.session.channels().filter(|(_, _, state)| *state == ChannelState::Joined).count();
+    assert_eq!(joined, 50, "the first second's");
+}

@@ -51,6 +51,11 @@ impl JoinPace {
         self.sent.push_back(now);
     }
 
+    /// The last join that was counted has not left after all.
+    pub(super) fn forget_last(&mut self) {
+        self.sent.pop_back();
+    }
+
     /// The server complained: half as many a second for a minute.
     pub(super) fn slow_down(&mut self, now: Timestamp) {
         self.halvings = (self.halvings + 1).min(HALVINGS);

@@ -206,6 +206,7 @@ impl Session {
         match state.phase {
             Phase::Queued => {
                 self.lane.drop_join(channel);
+                self.pace.forget_last();
                 self.channels.set_phase(channel, Phase::Idle { errored: false });
             }
             Phase::Idle { .. } => self.channels.set_deadline(channel, None),

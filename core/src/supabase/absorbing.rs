@@ -72,12 +72,17 @@ impl Session {
             Inner::ChannelClosed { channel, reason } => return self.absorb_end(channel, reason),
             Inner::PushSent { push } => Event::PushSent { push },
             Inner::PushDone { push, outcome } => Event::PushDone { push, outcome },
-            Inner::HeartbeatAnswered { rtt, ok: true } => Event::Heartbeat(HeartbeatStatus::Ok { rtt }),
-            Inner::HeartbeatAnswered { rtt, ok: false } => Event::Heartbeat(HeartbeatStatus::Error { rtt }),
+            Inner::HeartbeatAnswered { rtt, ok } => {
+                let status = if ok { HeartbeatStatus::Ok { rtt } } else { HeartbeatStatus::Error { rtt } };
+                return self.message(Event::Heartbeat(status));
+            }
             Inner::Malformed { error } => return self.message(Event::Malformed { error }),
             Inner::Lagged { missed } => Event::Lagged { missed },
             Inner::GaveUp { attempts } => Event::GaveUp { attempts },
-            Inner::Closed => Event::Closed,
+            Inner::Closed => {
+                self.rest_for_ever();
+                Event::Closed
+            }
             // They went their own way before.
             Inner::Message { .. } | Inner::UserBroadcast { .. } => return,
         };
@@ -86,7 +91,7 @@ impl Session {
 
     fn absorb_loss(&mut self, reason: LossReason, retry_at: Option<Timestamp>) {
         match &reason {
-            LossReason::HeartbeatTimeout => self.event(Event::Heartbeat(HeartbeatStatus::TimedOut)),
+            LossReason::HeartbeatTimeout => self.message(Event::Heartbeat(HeartbeatStatus::TimedOut)),
             LossReason::Closed { code: Some(GOING_AWAY), .. } => self.inner.slow_joins(),
             _ => {}
         }

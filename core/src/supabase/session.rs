@@ -403,7 +403,7 @@ impl Machine for Session {
                 NextUp::Join(id) => self.take_join(id),
                 NextUp::Notice(id) => self.take_notice(id),
                 NextUp::Heartbeat => {
-                    self.event(Event::Heartbeat(HeartbeatStatus::Sent));
+                    self.message(Event::Heartbeat(HeartbeatStatus::Sent));
                     self.inner.take_next()
                 }
                 NextUp::Other => self.inner.take_next(),
@@ -448,6 +448,13 @@ impl Session {
     const fn stay(&mut self) {
         self.empty_until = None;
         self.asleep = false;
+    }
+
+    /// Nothing is planned and nothing is asked any more.
+    pub(super) fn rest_for_ever(&mut self) {
+        self.empty_until = None;
+        self.requests.clear();
+        self.tokens.stop();
     }
 
     /// The last channel is gone.

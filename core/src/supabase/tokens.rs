@@ -182,6 +182,11 @@ impl Tokens {
         Some(News::Ask(id, reason))
     }
 
+    /// Nothing will be asked and nothing expires any more.
+    pub(super) fn stop(&mut self) {
+        (self.asking, self.ask_at, self.expiry, self.provider) = (None, None, None, false);
+    }
+
     /// The host chose a token, or none; a question that is still open is void.
     pub(super) fn set(&mut self, now: Timestamp, token: Option<AccessToken>) {
         self.asking = None;
