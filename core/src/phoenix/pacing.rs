@@ -41,11 +41,14 @@ impl JoinPace {
     }
 
     pub(super) fn count(&mut self, now: Timestamp) {
-        let Some(limit) = self.limit else { return };
+        if self.limit.is_none() {
+            return;
+        }
         if now >= self.slow_until {
             self.halvings = 0;
         }
-        if self.sent.len() >= limit.get() as usize {
+        // So that no more are kept than the limit allows in a window.
+        while self.sent.front().is_some_and(|at| at.saturating_add(WINDOW) <= now) {
             self.sent.pop_front();
         }
         self.sent.push_back(now);
@@ -56,8 +59,14 @@ impl JoinPace {
         self.sent.pop_back();
     }
 
-    /// The server complained: half as many a second for a minute.
+    /// The server complained: half as many a second for a minute. Complaints within a second are one,
+    /// such as the refusal of a join and the close of the socket behind it.
     pub(super) fn slow_down(&mut self, now: Timestamp) {
+        if now >= self.slow_until {
+            self.halvings = 0;
+        } else if now.saturating_add(SLOW) < self.slow_until.saturating_add(WINDOW) {
+            return;
+        }
         self.halvings = (self.halvings + 1).min(HALVINGS);
         self.slow_until = now.saturating_add(SLOW);
     }
@@ -93,11 +102,11 @@ mod tests {
     #[test]
     fn a_complaint_halves_the_pace_for_a_minute() {
         let mut pace = JoinPace::new(NonZeroU32::new(50));
-        pace.slow_down(Timestamp::ZERO);
-        assert_eq!(sent_in(&mut pace, 0, 2_000), 50);
-        (0..99).for_each(|_| pace.slow_down(Timestamp::from_millis(2_000)));
-        assert_eq!(sent_in(&mut pace, 3_000, 10_000), 10, "never slower than one a second");
-        assert_eq!(sent_in(&mut pace, 62_000, 2_000), 100);
+        (0..9).for_each(|n| pace.slow_down(Timestamp::from_millis(n * 100)));
+        assert_eq!(sent_in(&mut pace, 900, 2_000), 50);
+        (3..12).for_each(|s| pace.slow_down(Timestamp::from_millis(s * 1_000)));
+        assert_eq!(sent_in(&mut pace, 12_000, 10_000), 10, "never slower than one a second");
+        assert_eq!(sent_in(&mut pace, 71_000, 2_000), 100);
     }
 
     #[test]
