@@ -1,5 +1,6 @@
 //! Reconnecting and rejoining: everything that is wanted comes back, exactly once, and nothing else.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use rejoin_core::phoenix::{ChannelState, CloseReason, Event, JoinOptions, Push, TroubleCause};
@@ -165,6 +166,86 @@ fn a_hundred_channels_rejoin_with_few_joins_in_flight() {
         joined += 1;
     }
     assert_eq!(joined, 100);
+}
+
+#[test]
+fn a_limited_number_of_joins_leaves_within_any_second() {
+    let mut config = config();
+    config.limits.joins_per_second = NonZeroU32::new(2);
+    let mut s = Script::open(config);
+    for n in 0..5 {
+        s.join(&format!("room:{n}"));
+    }
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        while let Some(join) = s.sent.first().cloned() {
+            s.sent.remove(0);
+            times.push(join.at.as_millis());
+            s.answer(&join, "ok", "{}");
+        }
+        s.advance(secs(1));
+    }
+    assert_eq!(times, [0, 0, 1_000, 1_000, 2_000]);
+}
+
+#[test]
+fn a_held_channel_is_not_joined_until_somebody_says_when() {
+    let mut config = config();
+    config.limits.joins_in_flight = 1;
+    let mut s = Script::open(config);
+    s.join("first");
+    let room = s.join("room");
+    s.with(|session, _| session.hold_join(room)).unwrap();
+    s.accept("first");
+    for _ in 0..3 {
+        s.advance(secs(60));
+        s.closed(None);
+        s.advance(secs(1));
+        s.opened();
+        s.accept("first");
+    }
+    let joins = |s: &Script| s.sent.iter().filter(|sent| sent.topic() == "room").count();
+    assert_eq!(joins(&s), 0);
+    s.with(|session, now| session.retry_join(now, room, now)).unwrap();
+    assert_eq!(joins(&s), 1);
+    // A join that was sent already runs its course, and is the last one.
+    s.with(|session, _| session.hold_join(room)).unwrap();
+    s.answer_join("room", "error", "{}");
+    let events = s.take_events();
+    assert!(matches!(events.last(), Some(Event::JoinFailed { channel, retry_at: None, .. }) if *channel == room));
+    s.advance(secs(60));
+    assert_eq!(joins(&s), 1);
+}
+
+#[test]
+fn a_join_that_has_its_time_keeps_it_through_losses() {
+    let mut s = Script::open(config());
+    let room = s.join("room");
+    s.answer_join("room", "error", "{}");
+    let at = s.now.saturating_add(secs(30));
+    s.with(|session, now| session.retry_join(now, room, at)).unwrap();
+    s.take_sent();
+    s.closed(Some(1001));
+    s.advance(secs(1));
+    s.opened();
+    s.advance(secs(28));
+    assert!(s.sent.is_empty(), "{:?}", s.sent);
+    s.advance(secs(1));
+    assert_eq!(s.take_sent_names(), ["phx_join"]);
+}
+
+#[test]
+fn a_closed_channel_comes_back_if_it_was_joined_so() {
+    let mut s = Script::open(config());
+    let room = s.with(|session, now| session.join(now, "room", JoinOptions::default().rejoin_on_close())).unwrap();
+    s.accept("room");
+    s.take_events();
+    s.receive(r#"["1","1","room","phx_close",{}]"#);
+    let retry_at = Some(s.now.saturating_add(secs(1)));
+    assert_eq!(s.take_events(), [Event::ChannelErrored { channel: room, cause: TroubleCause::Closed, retry_at }]);
+    s.take_sent();
+    s.advance(secs(1));
+    assert_eq!(s.take_sent_names(), ["phx_join"]);
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(super) struct Channel {
     pub(super) extended: bool,
     /// Whether it is kept from joining until somebody says when.
     pub(super) held: bool,
+    /// The time before which it is not joined, whatever becomes of the connection.
+    pub(super) not_before: Option<Timestamp>,
     pub(super) rejoin_on_close: bool,
     pub(super) waiting: VecDeque<PushId>,
     pub(super) waiting_bytes: usize,
@@ -193,6 +195,7 @@ impl Channels {
             failures: 0,
             extended: false,
             held: false,
+            not_before: None,
             rejoin_on_close: options.rejoin_on_close,
             waiting: VecDeque::new(),
             waiting_bytes: 0,

@@ -57,6 +57,7 @@ impl Session {
         self.channels.set_deadline(id, None);
         let Some(channel) = self.channels.get_mut(id) else { return };
         channel.failures = 0;
+        channel.not_before = None;
         let again = core::mem::replace(&mut channel.joined_before, true);
         let waiting = core::mem::take(&mut channel.waiting);
         channel.waiting_bytes = 0;

@@ -31,7 +31,11 @@ impl Session {
             self.heartbeat.start(self.now);
             self.event(Event::Connected { conn });
             for id in self.channels.by_age() {
-                self.channels.queue_join(id);
+                let not_before = self.channels.get(id).and_then(|channel| channel.not_before);
+                match not_before.filter(|at| *at > self.now) {
+                    Some(at) => self.channels.set_deadline(id, Some(at)),
+                    None => self.channels.queue_join(id),
+                }
             }
             self.start_joins();
         } else if self.connection.current() != Some(conn) {

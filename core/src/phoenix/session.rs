@@ -217,7 +217,8 @@ impl Session {
     }
 
     /// Joins a wanted channel that is not joined at this time, instead of when the backoff says, and
-    /// ends a hold. Without a connection it is joined as soon as there is one.
+    /// ends a hold. A connection that opens before does not join it earlier, and without one it is
+    /// joined as soon as there is one.
     ///
     /// # Errors
     /// If there is no such channel.
@@ -225,10 +226,11 @@ impl Session {
         self.advance(now);
         let state = self.channels.get_mut(channel).ok_or(UnknownChannel)?;
         state.held = false;
+        let later = (at > self.now).then_some(at);
+        state.not_before = later;
         if !matches!(state.phase, Phase::Idle { .. }) || self.connection.open().is_none() {
             return Ok(());
         }
-        let later = (at > self.now).then_some(at);
         self.channels.set_deadline(channel, later);
         if later.is_none() {
             self.channels.queue_join(channel);
