@@ -2,6 +2,7 @@
 
 use alloc::string::{String, ToString};
 use core::fmt;
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use super::access_token::{AccessToken, ApiKey, ApiKeyError};
@@ -23,7 +24,8 @@ use crate::text::Text;
 #[non_exhaustive]
 pub struct Config {
     /// The socket below: URL, serializer, timeouts, limits. Its heartbeat is every 25 s here, as in
-    /// Supabase's own clients. Of its parameters, `apikey` is left out, and so is `log_level` if
+    /// Supabase's own clients, and at most 50 joins leave within a second, half of what a project may
+    /// make by default (specification, section 9.4). Of its parameters, `apikey` is left out, and so is `log_level` if
     /// [`Config::log_level`] is set; of its headers, `x-api-key` if [`KeyIn::Header`] sends the key.
     /// `x-client-info: rejoin/VERSION` is added unless there is one.
     pub phoenix: phoenix::Config,
@@ -68,6 +70,7 @@ impl Config {
         let heartbeat = Duration::from_secs(25);
         let mut phoenix = phoenix::Config::new(&without_key(url))?;
         phoenix.heartbeat_interval = Some(heartbeat);
+        phoenix.limits.joins_per_second = NonZeroU32::new(50);
         Ok(Self {
             phoenix,
             api_key: ApiKey::new(api_key)?,
