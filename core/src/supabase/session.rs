@@ -35,7 +35,7 @@ use crate::time::Timestamp;
 /// let config = Config::new("https://abc.supabase.co/realtime/v1", "sb_publishable_key")?;
 /// let mut session = Session::new(config, now);
 /// session.connect(now);
-/// let room = session.subscribe(now, "room", ChannelConfig::default().broadcast_ack())?;
+/// let room = session.subscribe(now, "room", &ChannelConfig::default().broadcast_ack())?;
 /// session.broadcast(now, room, Broadcast::new("cursor", Payload::json(&(1, 2))?))?;
 ///
 /// let Some(TransportAction::Open(request)) = session.poll_transport() else { panic!("it dials") };
