@@ -44,6 +44,7 @@ extern crate alloc;
 
 mod backoff;
 mod deadlines;
+mod events;
 mod machine;
 mod payload;
 pub mod phoenix;

@@ -5,6 +5,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::ids::{ChannelId, PushId};
+use crate::events::Lags;
 use crate::machine::{ConnId, OpenError};
 use crate::payload::Payload;
 use crate::text::Text;
@@ -113,6 +114,12 @@ pub enum Event {
     },
     /// The session is closed. Always the last event.
     Closed,
+}
+
+impl Lags for Event {
+    fn lagged(missed: u64) -> Self {
+        Self::Lagged { missed }
+    }
 }
 
 /// How a push ended.

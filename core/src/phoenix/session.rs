@@ -1,6 +1,5 @@
 //! The client session: commands, time, and the lanes that come out.
 
-use alloc::collections::VecDeque;
 use core::convert::Infallible;
 
 use super::channel::{ChannelState, Channels, Phase};
@@ -13,6 +12,7 @@ use super::lane::{Lane, Outgoing};
 use super::pacing::JoinPace;
 use super::pushes::{Place, Pushes};
 use crate::backoff::JitterRng;
+use crate::events::Events;
 use crate::machine::{ConnId, Machine, TransportAction, TransportEvent};
 use crate::payload::Payload;
 use crate::text::Text;
@@ -35,9 +35,7 @@ pub struct Session {
     pub(super) pushes: Pushes,
     pub(super) lane: Lane,
     pub(super) pace: JoinPace,
-    events: VecDeque<Event>,
-    /// Messages dropped since the last `Lagged`.
-    missed: u64,
+    events: Events<Event>,
     pub(super) rng: JitterRng,
     pub(super) stats: Stats,
 }
@@ -56,8 +54,7 @@ impl Session {
             pushes: Pushes::new(),
             lane: Lane::default(),
             pace: JoinPace::new(config.limits.joins_per_second),
-            events: VecDeque::new(),
-            missed: 0,
+            events: Events::new(config.limits.events),
             rng: JitterRng::new(config.jitter_seed),
             stats: Stats::default(),
             config,
@@ -343,7 +340,7 @@ impl Session {
     /// What was ignored so far.
     #[must_use]
     pub const fn stats(&self) -> Stats {
-        self.stats
+        Stats { lagged: self.events.lagged(), ..self.stats }
     }
 }
 
@@ -411,10 +408,7 @@ impl Machine for Session {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        if self.events.is_empty() && self.missed > 0 {
-            return Some(Event::Lagged { missed: core::mem::take(&mut self.missed) });
-        }
-        self.events.pop_front()
+        self.events.poll()
     }
 
     fn connection(&self) -> Option<ConnId> {
@@ -426,10 +420,7 @@ impl Machine for Session {
     }
 
     fn is_finished(&self) -> bool {
-        self.connection.state() == ConnectionState::Closed
-            && self.lane.is_empty()
-            && self.events.is_empty()
-            && self.missed == 0
+        self.connection.state() == ConnectionState::Closed && self.lane.is_empty() && self.events.is_over()
     }
 }
 
@@ -462,21 +453,13 @@ impl Session {
 
     #[inline]
     pub(super) fn event(&mut self, event: Event) {
-        if self.missed > 0 {
-            self.events.push_back(Event::Lagged { missed: core::mem::take(&mut self.missed) });
-        }
-        self.events.push_back(event);
+        self.events.push(event);
     }
 
     /// A message or another event that may be dropped when nobody polls.
     #[inline]
     pub(super) fn message(&mut self, event: Event) {
-        if self.events.len() >= self.config.limits.events {
-            self.missed += 1;
-            self.stats.lagged += 1;
-        } else {
-            self.event(event);
-        }
+        self.events.push_droppable(event);
     }
 
     pub(super) fn next_ref(&mut self) -> u64 {

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use super::refusal::{Refusal, SystemMessage};
 use super::tokens::RequestId;
+use crate::events::Lags;
 use crate::machine::ConnId;
 use crate::payload::Payload;
 use crate::phoenix::{ChannelId, LossReason, PushId, PushOutcome};
@@ -145,6 +146,12 @@ pub enum Event {
     },
     /// The session is closed. Always the last event.
     Closed,
+}
+
+impl Lags for Event {
+    fn lagged(missed: u64) -> Self {
+        Self::Lagged { missed }
+    }
 }
 
 /// Something the host has to do that is not about the socket.

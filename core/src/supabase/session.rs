@@ -13,6 +13,7 @@ use super::event::{ChannelState, Event, HeartbeatStatus, Request, TokenFailure, 
 use super::join::topic_of;
 use super::tokens::{RequestId, Tokens};
 use crate::backoff::{Jitter, JitterRng};
+use crate::events::Events;
 use crate::machine::{ConnId, Machine, TransportAction, TransportEvent};
 use crate::phoenix::{
     self, ChannelId, ConnectionState, JoinOptions, NextUp, Push, PushError, PushId, Stats, UnknownChannel,
@@ -49,11 +50,8 @@ pub struct Session {
     pub(super) inner: phoenix::Session,
     pub(super) channels: Channels,
     pub(super) tokens: Tokens,
-    events: VecDeque<Event>,
+    events: Events<Event>,
     pub(super) requests: VecDeque<Request>,
-    /// Messages dropped since the last `Lagged`.
-    missed: u64,
-    lagged: u64,
     /// When a frame last came in: until then nothing is missing.
     pub(super) last_received: Timestamp,
     /// The attempt for which a token was asked.
@@ -74,10 +72,8 @@ impl Session {
             inner: phoenix::Session::new(config.to_phoenix(), now),
             channels: Channels::default(),
             tokens: Tokens::new(&config),
-            events: VecDeque::new(),
+            events: Events::new(config.phoenix.limits.events),
             requests: VecDeque::new(),
-            missed: 0,
-            lagged: 0,
             last_received: now,
             asked_for_dial: None,
             empty_until: None,
@@ -355,9 +351,7 @@ impl Session {
     /// What was ignored so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut stats = self.inner.stats();
-        stats.lagged += self.lagged;
-        stats
+        Stats { lagged: self.events.lagged(), ..self.inner.stats() }
     }
 }
 
@@ -420,10 +414,7 @@ impl Machine for Session {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        if self.events.is_empty() && self.missed > 0 {
-            return Some(Event::Lagged { missed: core::mem::take(&mut self.missed) });
-        }
-        self.events.pop_front()
+        self.events.poll()
     }
 
     fn connection(&self) -> Option<ConnId> {
@@ -435,7 +426,7 @@ impl Machine for Session {
     }
 
     fn is_finished(&self) -> bool {
-        self.inner.is_finished() && self.events.is_empty() && self.missed == 0
+        self.inner.is_finished() && self.events.is_over()
     }
 }
 
@@ -487,20 +478,12 @@ impl Session {
 
     #[inline]
     pub(super) fn event(&mut self, event: Event) {
-        if self.missed > 0 {
-            self.events.push_back(Event::Lagged { missed: core::mem::take(&mut self.missed) });
-        }
-        self.events.push_back(event);
+        self.events.push(event);
     }
 
     /// A message or another event that may be dropped when nobody polls.
     #[inline]
     pub(super) fn message(&mut self, event: Event) {
-        if self.events.len() >= self.config.phoenix.limits.events {
-            self.missed += 1;
-            self.lagged += 1;
-        } else {
-            self.event(event);
-        }
+        self.events.push_droppable(event);
     }
 }
