@@ -5,7 +5,6 @@ use core::fmt;
 use core::time::Duration;
 
 use super::refusal::{Refusal, SystemMessage};
-use super::tokens::RequestId;
 use crate::events::Lags;
 use crate::machine::ConnId;
 use crate::payload::Payload;
@@ -167,6 +166,10 @@ pub enum Request {
         reason: TokenReason,
     },
 }
+
+/// Names a request to the host. Numbers are never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub(super) u64);
 
 /// Why a token is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

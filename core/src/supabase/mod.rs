@@ -52,10 +52,9 @@ pub use channel_config::{
 pub use config::{Config, KeyIn, LogLevel, SupabaseConfigError};
 pub use errors::{AuthError, SubscribeError};
 pub use event::{
-    ChannelState, CloseReason, Event, HeartbeatStatus, Request, Retry, SubscribeFailure, TokenFailure, TokenReason,
-    Trouble,
+    ChannelState, CloseReason, Event, HeartbeatStatus, Request, RequestId, Retry, SubscribeFailure, TokenFailure,
+    TokenReason, Trouble,
 };
 pub use join::{TopicError, topic_of};
 pub use refusal::{Refusal, RefusalClass, SystemMessage, UpgradeClass, UpgradeRefusal};
 pub use session::Session;
-pub use tokens::RequestId;

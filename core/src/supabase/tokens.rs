@@ -8,13 +8,9 @@
 use core::time::Duration;
 
 use super::access_token::AccessToken;
-use super::event::{TokenFailure, TokenReason};
+use super::event::{RequestId, TokenFailure, TokenReason};
 use crate::backoff::{Backoff, Jitter, JitterRng};
 use crate::time::Timestamp;
-
-/// Names a request to the host. Numbers are never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(u64);
 
 /// A token is refreshed at least this long before it expires.
 const LEAST_LEAD: Duration = Duration::from_secs(30);
