@@ -6,7 +6,7 @@
 use alloc::format;
 
 use super::access_token::AccessToken;
-use super::channels::Channel;
+use super::channels::{Carried, Channel};
 use super::event::{Event, Request, Retry, SubscribeFailure, TokenFailure, TokenReason};
 use super::join::join_payload;
 use super::session::Session;
@@ -80,7 +80,7 @@ impl Session {
                 // Nothing keeps a copy of the token that nobody will look at.
                 let _ = self.inner.set_join_payload(id, Payload::EMPTY);
                 if let Some(channel) = self.channels.get_mut(id) {
-                    channel.carried = token.map(|token| token.text().clone());
+                    channel.carried = Carried::of(token.as_ref());
                 }
                 action
             }
@@ -97,14 +97,14 @@ impl Session {
 
     pub(super) fn take_notice(&mut self, id: ChannelId) -> Option<TransportAction> {
         let token = match self.channels.get(id).map(|channel| (channel, self.leave(channel))) {
-            Some((channel, Leave::With(Some(token)))) if channel.carried.as_ref() != Some(token.text()) => token,
+            Some((channel, Leave::With(Some(token)))) if !channel.carried.is(Some(&token)) => token,
             // It has become void.
             _ => return self.inner.take_next(),
         };
         let payload = access_token_payload(&token);
         let action = self.inner.take_notice("access_token", &payload)?;
         if let Some(channel) = self.channels.get_mut(id) {
-            channel.carried = Some(token.text().clone());
+            channel.carried = Carried::of(Some(&token));
         }
         Some(action)
     }
@@ -155,7 +155,7 @@ impl Session {
     pub(super) fn tell_token(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.get(id).filter(|channel| channel.joined) else { return };
         if let Leave::With(Some(token)) = self.leave(channel)
-            && channel.carried.as_ref() != Some(token.text())
+            && !channel.carried.is(Some(&token))
         {
             self.inner.notify(id);
         }
@@ -242,7 +242,7 @@ impl Session {
             },
         };
         match &channel.refused {
-            Some(refused) if refused.as_ref() == token.as_ref().map(AccessToken::text) => Leave::Refused,
+            Some(refused) if refused.is(token.as_ref()) => Leave::Refused,
             _ => Leave::With(token),
         }
     }

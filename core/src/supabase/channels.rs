@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::access_token::AccessToken;
 use super::channel_config::{ChannelConfig, RejoinPolicy};
@@ -37,9 +38,6 @@ pub(super) struct Channel {
     pub(super) end: Option<Box<CloseReason>>,
 }
 
-/// The text of a token, or none.
-pub(super) type Carried = Option<Text>;
-
 impl Channel {
     pub(super) fn new(id: ChannelId, config: &ChannelConfig) -> Self {
         Self {
@@ -50,7 +48,7 @@ impl Channel {
             anonymous: config.anonymous,
             rejoin: config.rejoin,
             own_token: None,
-            carried: None,
+            carried: Carried::default(),
             refused: None,
             waits: false,
             joined: false,
@@ -58,6 +56,26 @@ impl Channel {
             last_error: None,
             end: None,
         }
+    }
+}
+
+/// The text of a token, or none. It shows neither.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Carried(Option<Text>);
+
+impl Carried {
+    pub(super) fn of(token: Option<&AccessToken>) -> Self {
+        Self(token.map(|token| token.text().clone()))
+    }
+
+    pub(super) fn is(&self, token: Option<&AccessToken>) -> bool {
+        self.0.as_ref() == token.map(AccessToken::text)
+    }
+}
+
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Carried(..)")
     }
 }
 
