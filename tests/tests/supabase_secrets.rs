@@ -4,6 +4,8 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rejoin_core::supabase::{
     AccessToken, ApiKey, AuthError, Broadcast, ChannelConfig, Config, KeyIn, Session, TokenFailure,
 };
@@ -19,6 +21,7 @@ fn config(key_in: KeyIn) -> Config {
     config.key_in = key_in;
     config.authorization = true;
     config.token_provider = true;
+    config.phoenix.auth_token = Some(token(HOUR, 1).expose().into());
     config.access_token = Some(token(HOUR, 1));
     config
 }
@@ -30,6 +33,7 @@ fn secrets() -> Vec<String> {
         let token = token(HOUR, generation);
         // The first part is the same for everybody.
         secrets.extend(token.expose().split('.').skip(1).map(ToOwned::to_owned));
+        secrets.push(URL_SAFE_NO_PAD.encode(token.expose()));
     }
     secrets
 }
