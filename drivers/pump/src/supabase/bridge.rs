@@ -18,6 +18,7 @@ use super::errors::SubscribeError;
 use super::event::{ChannelEvent, ConnectionEvent, InboxEvent, RetryIn};
 use super::listener::Listen;
 use super::rooms::{Active, Rooms};
+use super::time_of_day::TimeOfDay;
 use crate::commands::Commands;
 use crate::outlets::{OutletId, Outlets};
 use crate::pump::Bridge;
@@ -97,8 +98,9 @@ pub(super) struct SupabaseBridge {
     inboxes: BTreeMap<u64, OutletId>,
     tickets: BTreeMap<PushId, TicketSender>,
     asking: Option<Asking<RequestId>>,
-    /// What the two clocks said when they were last compared.
-    wall: (Timestamp, Duration),
+    time_of_day: TimeOfDay,
+    /// The session is closed: what it has still to say is bounded and waits for no reader.
+    closed: bool,
 }
 
 impl SupabaseBridge {
@@ -110,7 +112,8 @@ impl SupabaseBridge {
             inboxes: BTreeMap::new(),
             tickets: BTreeMap::new(),
             asking,
-            wall: (Timestamp::ZERO, Duration::ZERO),
+            time_of_day: TimeOfDay::default(),
+            closed: false,
         }
     }
 
@@ -147,11 +150,16 @@ impl SupabaseBridge {
             }
             Command::Channels(answer) => {
                 let info = |(_, topic, state): (_, &Text, _)| ChannelInfo { topic: topic.clone(), state };
-                let mut channels: Vec<_> = session.channels().map(info).collect();
+                // One that is being left may have a successor of the same topic.
+                let subscribed = session.channels().filter(|(_, _, state)| *state != ChannelState::Leaving);
+                let mut channels: Vec<_> = subscribed.map(info).collect();
                 channels.sort_by(|a, b| a.topic.cmp(&b.topic));
                 drop(answer.send(channels));
             }
-            Command::RemoveAll => session.remove_all(now),
+            Command::RemoveAll => {
+                self.rooms.unsubscribe_all();
+                session.remove_all(now);
+            }
             Command::SetAuth { token, answer } => {
                 let _ = answer.send(session.set_auth(now, token));
             }
@@ -243,13 +251,6 @@ impl SupabaseBridge {
             self.outlets.deliver(*outlet, InboxEvent::Connection(event.clone()));
         }
     }
-
-    /// The time of day of something that has just happened.
-    fn time_of_day(&self, at: Timestamp) -> SystemTime {
-        let (seen_at, unix_time) = self.wall;
-        let unix_time = unix_time.saturating_add(at.saturating_since(seen_at));
-        SystemTime::UNIX_EPOCH + unix_time.saturating_sub(seen_at.saturating_since(at))
-    }
 }
 
 impl Bridge<Session> for SupabaseBridge {
@@ -265,7 +266,7 @@ impl Bridge<Session> for SupabaseBridge {
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.outlets.poll_ready(cx)
+        if self.closed { Poll::Ready(()) } else { self.outlets.poll_ready(cx) }
     }
 
     fn deliver(&mut self, _: &mut Session, now: Timestamp, event: Event) {
@@ -297,13 +298,14 @@ impl Bridge<Session> for SupabaseBridge {
     }
 
     fn poll_answers(&mut self, cx: &mut Context<'_>, session: &mut Session, now: Timestamp) -> bool {
+        self.closed = session.state() == ConnectionState::Closed;
         let Some(Poll::Ready((id, answer))) = self.asking.as_mut().map(|asking| asking.poll(cx)) else { return false };
         session.handle_token(now, id, answer.map_err(|error| TokenFailure::Provider(error.to_string().into())));
         true
     }
 
     fn wall_clock(&mut self, session: &mut Session, now: Timestamp, since_unix_epoch: Duration, jumped: bool) {
-        self.wall = (now, since_unix_epoch);
+        self.time_of_day.look(now, since_unix_epoch, jumped);
         session.set_wall_clock(now, since_unix_epoch);
         if jumped {
             session.probe(now);
@@ -337,7 +339,7 @@ impl SupabaseBridge {
                 return self.rooms.closed(channel, &reason, &mut self.outlets);
             }
             Event::Gap { channel, since, until } => {
-                let (since, until) = (self.time_of_day(since), self.time_of_day(until));
+                let (since, until) = (self.time_of_day.of(since), self.time_of_day.of(until));
                 return self.rooms.tell(channel, ChannelEvent::Gap { since, until }, &mut self.outlets);
             }
             Event::System { channel, message } => {

@@ -21,7 +21,7 @@ use crate::ticket::{PushTicket, ticket};
 pub struct HandleId(pub(super) u64);
 
 /// A handle to one channel, which may be subscribed and unsubscribed any number of times. Cheap to
-/// clone; when the last clone is gone it unsubscribes, and its listeners end.
+/// clone; when the last clone is gone it unsubscribes, and its listeners end behind their `Closed`.
 #[derive(Clone)]
 pub struct Channel {
     lifetime: Arc<Lifetime>,

@@ -166,7 +166,8 @@ impl Client {
     }
 
     /// What happens to the connection and to the token, from now on; heartbeats with their round
-    /// trips among it. The oldest events are dropped if they are not read.
+    /// trips among it. The oldest events are dropped if they are not read, and
+    /// [`ConnectionEvent::Unread`](super::ConnectionEvent::Unread) says how many.
     ///
     /// # Errors
     /// If the client is closed.

@@ -145,6 +145,12 @@ pub enum ConnectionEvent {
         /// How many.
         missed: u64,
     },
+    /// The oldest events of this very stream were dropped, because they were not read in time. Comes
+    /// ahead of those that were kept.
+    Unread {
+        /// How many.
+        missed: u64,
+    },
     /// The client is closed. Always the last event.
     Closed,
 }

@@ -90,7 +90,8 @@ impl Listen {
 }
 
 /// The events of one channel handle, in order, through every loss, unsubscription and new
-/// subscription. Ends when the handle's last clone is dropped or the client is closed.
+/// subscription. Ends when the handle's last clone is dropped or the client is closed, both behind a
+/// [`ChannelEvent::Closed`] if the handle was subscribed.
 ///
 /// Dropping it stops nothing but the listening.
 pub struct Listener {
@@ -162,7 +163,8 @@ impl Stream for ConnectionEvents {
         loop {
             match ready!(self.source.poll_next(cx)) {
                 Some(InboxEvent::Connection(event)) => return Poll::Ready(Some(event)),
-                Some(InboxEvent::Channel { .. } | InboxEvent::Lagged { .. }) => {}
+                Some(InboxEvent::Lagged { missed }) => return Poll::Ready(Some(ConnectionEvent::Unread { missed })),
+                Some(InboxEvent::Channel { .. }) => {}
                 None => return Poll::Ready(None),
             }
         }

@@ -35,6 +35,7 @@ mod errors;
 mod event;
 mod listener;
 mod rooms;
+mod time_of_day;
 
 pub use channel::{Channel, HandleId};
 pub use client::{ChannelInfo, Client, ConnectOptions, connect_with};

@@ -60,8 +60,11 @@ pub(super) struct Rooms {
     vacant: Vec<usize>,
     by_topic: BTreeMap<Text, RoomId>,
     by_handle: BTreeMap<HandleId, RoomId>,
-    /// By the slot of the channel's id.
-    routes: Vec<Option<RoomId>>,
+    /// By the slot of the channel's id, until the channel's end was told.
+    routes: Vec<Option<(ChannelId, RoomId)>>,
+    /// Channels whose slot went to a newer one before their end was told: the session knows of an end
+    /// before its event has been delivered.
+    displaced: BTreeMap<ChannelId, RoomId>,
 }
 
 impl Rooms {
@@ -96,11 +99,7 @@ impl Rooms {
     /// The room has a server channel from now on. Whoever was leaving the one before has left.
     pub(super) fn activate(&mut self, id: RoomId, active: Active, outlets: &mut Outlets<InboxEvent>) {
         self.leave_at_last(id, outlets);
-        let slot = active.id.slot();
-        if self.routes.len() <= slot {
-            self.routes.resize(slot + 1, None);
-        }
-        self.routes[slot] = Some(id);
+        self.route(active.id, id);
         if let Some(room) = self.get_mut(id) {
             room.active = Some(active);
         }
@@ -131,6 +130,17 @@ impl Rooms {
         Some(active.id)
     }
 
+    /// Nobody wants to be in anywhere any more; all channels are being left.
+    pub(super) fn unsubscribe_all(&mut self) {
+        for room in self.rooms.iter_mut().flatten() {
+            let Some(active) = room.active.take() else { continue };
+            room.leaving = Some(active.id);
+            for member in room.members.iter_mut().filter(|member| member.state == Membership::Inside) {
+                member.state = Membership::Leaving;
+            }
+        }
+    }
+
     /// Attaches a listener.
     pub(super) fn listen(
         &mut self,
@@ -157,7 +167,8 @@ impl Rooms {
         if let Some(id) = self.by_handle.remove(&handle)
             && let Some(room) = self.get_mut(id)
         {
-            for member in room.members.extract_if(.., |member| member.handle == handle) {
+            for mut member in room.members.extract_if(.., |member| member.handle == handle) {
+                member.end(&CloseReason::Left, outlets);
                 member.ears.iter().filter(|ear| ear.owned).for_each(|ear| outlets.remove(ear.outlet));
             }
             if room.members.is_empty() {
@@ -177,8 +188,9 @@ impl Rooms {
     /// A message reaches everybody inside who listens to it; the last one gets it without a clone.
     #[inline]
     pub(super) fn tell(&self, channel: ChannelId, event: ChannelEvent, outlets: &mut Outlets<InboxEvent>) {
-        let Some(Some(id)) = self.routes.get(channel.slot()) else { return };
-        let Some(room) = self.get(*id).filter(|room| room.is_active(channel)) else { return };
+        let Some(room) = self.routed(channel).and_then(|id| self.get(id)).filter(|room| room.is_active(channel)) else {
+            return;
+        };
         let mut last: Option<(OutletId, HandleId)> = None;
         for member in room.members.iter().filter(|member| member.state == Membership::Inside) {
             for ear in member.ears.iter().filter(|ear| ear.listen.wants(&event)) {
@@ -194,25 +206,22 @@ impl Rooms {
 
     /// The server channel is joined, or is no longer.
     pub(super) fn set_joined(&mut self, channel: ChannelId, joined: bool) {
-        let Some(Some(id)) = self.routes.get(channel.slot()).copied() else { return };
-        if let Some(active) = self.get_mut(id).and_then(|room| room.active.as_mut()).filter(|a| a.id == channel) {
+        let room = self.routed(channel).and_then(|id| self.get_mut(id));
+        if let Some(active) = room.and_then(|room| room.active.as_mut()).filter(|active| active.id == channel) {
             active.joined = joined;
         }
     }
 
     /// The server channel is gone for good.
     pub(super) fn closed(&mut self, channel: ChannelId, reason: &CloseReason, outlets: &mut Outlets<InboxEvent>) {
-        let Some(Some(id)) = self.routes.get(channel.slot()).copied() else { return };
-        let Some(room) = self.get_mut(id) else { return };
+        let Some(room) = self.unroute(channel).and_then(|id| self.get_mut(id)) else { return };
         if room.is_active(channel) {
             room.active = None;
             room.end(Membership::Inside, reason, outlets);
-        } else if room.leaving != Some(channel) {
-            return;
+        } else {
+            room.leaving = None;
+            room.end(Membership::Leaving, reason, outlets);
         }
-        room.leaving = None;
-        room.end(Membership::Leaving, reason, outlets);
-        self.routes[channel.slot()] = None;
     }
 
     /// Who has unsubscribed hears of the end now, whatever the server has still to say about it.
@@ -220,7 +229,31 @@ impl Rooms {
         let Some(room) = self.get_mut(id) else { return };
         room.end(Membership::Leaving, &CloseReason::Left, outlets);
         if let Some(channel) = room.leaving.take() {
-            self.routes[channel.slot()] = None;
+            self.unroute(channel);
+        }
+    }
+
+    fn route(&mut self, channel: ChannelId, room: RoomId) {
+        let slot = channel.slot();
+        if self.routes.len() <= slot {
+            self.routes.resize(slot + 1, None);
+        }
+        self.displaced.extend(self.routes[slot].replace((channel, room)));
+    }
+
+    #[inline]
+    fn routed(&self, channel: ChannelId) -> Option<RoomId> {
+        match self.routes.get(channel.slot()) {
+            Some(Some((routed, room))) if *routed == channel => Some(*room),
+            _ => self.displaced.get(&channel).copied(),
+        }
+    }
+
+    fn unroute(&mut self, channel: ChannelId) -> Option<RoomId> {
+        let route = self.routes.get_mut(channel.slot())?;
+        match route.take_if(|(routed, _)| *routed == channel) {
+            Some((_, room)) => Some(room),
+            None => self.displaced.remove(&channel),
         }
     }
 
@@ -240,7 +273,7 @@ impl Rooms {
         self.by_topic.remove(&room.topic);
         self.vacant.push(place);
         if let Some(channel) = room.leaving {
-            self.routes[channel.slot()] = None;
+            self.unroute(channel);
         }
     }
 }
@@ -261,14 +294,20 @@ impl Room {
 
     fn end(&mut self, who: Membership, reason: &CloseReason, outlets: &mut Outlets<InboxEvent>) {
         for member in self.members.iter_mut().filter(|member| member.state == who) {
-            member.state = Membership::Outside;
-            member.tell(&ChannelEvent::Closed { reason: reason.clone() }, outlets);
+            member.end(reason, outlets);
             member.forget_deaf_ears(outlets);
         }
     }
 }
 
 impl Member {
+    /// Is outside from now on, and hears why if that is news.
+    fn end(&mut self, reason: &CloseReason, outlets: &mut Outlets<InboxEvent>) {
+        if std::mem::replace(&mut self.state, Membership::Outside) != Membership::Outside {
+            self.tell(&ChannelEvent::Closed { reason: reason.clone() }, outlets);
+        }
+    }
+
     fn tell(&self, event: &ChannelEvent, outlets: &mut Outlets<InboxEvent>) {
         for ear in self.ears.iter().filter(|ear| ear.listen.wants(event)) {
             ear.hear(self.handle, event.clone(), outlets);
@@ -292,3 +331,6 @@ impl Ear {
         outlets.deliver(self.outlet, InboxEvent::Channel { channel: handle, event });
     }
 }
+
+#[cfg(test)]
+mod tests;
