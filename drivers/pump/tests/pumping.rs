@@ -1,6 +1,5 @@
 //! What a pump does besides moving frames: it watches the wall clock and drives answers.
 
-#[path = "pumping/rig.rs"]
 mod rig;
 
 use std::convert::Infallible;

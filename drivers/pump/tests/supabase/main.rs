@@ -1,0 +1,8 @@
+//! The handles of a Supabase client, in virtual time: what an application sees of them.
+
+mod lab;
+#[path = "../rig/mod.rs"]
+mod rig;
+
+mod lifetimes;
+mod sharing;
