@@ -5,7 +5,7 @@
 //!   while the [`Oracle`] checks every promise on everything that leaves and enters.
 //! * [`Script`] and [`Scripted`] drive a lone session against a peer that the test writes frame by frame.
 //! * [`supabase`] is a scripted Supabase Realtime.
-//! * [`replay`] drives sessions through recorded conversations.
+//! * [`replay`] and [`replay_supabase`] drive sessions through recorded conversations.
 //! * [`fuzz`] is what the fuzz targets call.
 //!
 //! `SIM_SEED=<n>` replays one seed of the storms; a failing one is written as a trace.
@@ -22,6 +22,7 @@ mod network;
 mod op;
 mod oracle;
 pub mod replay;
+pub mod replay_supabase;
 mod rng;
 mod script;
 mod scripted;

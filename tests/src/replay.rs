@@ -4,16 +4,37 @@
 //! the recorded server said. Its refs are its own, so those in the recorded frames are mapped.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rejoin_core::phoenix::{ChannelId, ChannelState, ConnectionState, Event, JoinOptions, Push, PushId, serializer_of};
 use rejoin_core::wire::{Message, Ref, Serializer};
 use rejoin_core::{Backoff, Frame, Payload, Timestamp};
-use rejoin_recording::{Dir, Row};
+use rejoin_recording::{Dir, Row, read};
 
 use crate::host::Host;
 use crate::script::{Script, config};
+use crate::scripted::Sent;
 use crate::wirelog::number;
+
+/// The recordings of one folder by their names.
+///
+/// # Panics
+/// If they cannot be read.
+#[must_use]
+pub fn recordings(folder: &str) -> Vec<(String, Vec<Row>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings").join(folder);
+    let mut paths: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let load = |path: &PathBuf| {
+        let name = path.file_stem()?.to_str()?.to_owned();
+        let rows = read(BufReader::new(File::open(path).unwrap())).unwrap();
+        (path.extension()? == "jsonl").then_some((name, rows))
+    };
+    paths.iter().filter_map(load).collect()
+}
 
 /// The serializer of a conversation: what the first upgrade asked for, if anybody speaks it.
 #[must_use]
@@ -65,6 +86,38 @@ pub fn drive(rows: &[Row], serializer: Serializer) -> Result<Seen, String> {
     Ok(replay.seen)
 }
 
+/// Recorded refs, and what they are in our session.
+#[derive(Debug, Default)]
+pub(crate) struct Refs {
+    ours: BTreeMap<String, String>,
+    /// What our client sent and the recorded one has not sent yet.
+    ahead: VecDeque<Message>,
+}
+
+impl Refs {
+    /// Our client has sent these.
+    pub(crate) fn sent(&mut self, sent: Vec<Sent>) {
+        self.ahead.extend(sent.into_iter().map(|sent| sent.message));
+    }
+
+    /// What our client sent where the recorded one sent this.
+    pub(crate) fn pair(&mut self, said: &Message) -> Option<Message> {
+        let same = |ours: &Message| ours.topic == said.topic && ours.event == said.event;
+        let ours = self.ahead.iter().position(same).and_then(|at| self.ahead.remove(at))?;
+        self.ours.insert(text(said.reference.as_ref()), text(ours.reference.as_ref()));
+        Some(ours)
+    }
+
+    /// A message of the recorded server as it would have been sent to our client.
+    pub(crate) fn translate(&self, said: &Message) -> Message {
+        let mapped = |theirs: &Option<Ref>| {
+            // One that stands for nothing of ours stays without meaning.
+            theirs.as_ref().map(|r| Ref::from(self.ours.get(&text(Some(r))).map_or("unknown", String::as_str)))
+        };
+        said.clone().with_refs(mapped(&said.join_ref), mapped(&said.reference))
+    }
+}
+
 /// How long the session waits before it joins an errored channel again: until the recorded client
 /// does, for no recording is as long.
 const REJOIN: Duration = Duration::from_secs(600);
@@ -72,10 +125,7 @@ const REJOIN: Duration = Duration::from_secs(600);
 struct Replay {
     script: Script,
     serializer: Serializer,
-    /// Recorded refs and what they are in our session.
-    refs: BTreeMap<String, String>,
-    /// What our client sent and the recorded one has not sent yet.
-    ahead: VecDeque<Message>,
+    refs: Refs,
     /// The recorded server's view of each topic.
     topics: BTreeMap<String, Topic>,
     /// Recorded refs of pushes.
@@ -114,8 +164,7 @@ impl Replay {
         Self {
             script,
             serializer,
-            refs: BTreeMap::new(),
-            ahead: VecDeque::new(),
+            refs: Refs::default(),
             topics: BTreeMap::new(),
             pushes: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -235,24 +284,14 @@ impl Replay {
                 self.pushes.insert(text(said.reference.as_ref()), push);
             }
         }
-        self.ahead.extend(self.script.take_sent().into_iter().map(|sent| sent.message));
-        let same = |ours: &Message| ours.topic == said.topic && ours.event == said.event;
-        if let Some(at) = self.ahead.iter().position(same)
-            && let Some(ours) = self.ahead.remove(at)
-        {
-            self.refs.insert(text(said.reference.as_ref()), text(ours.reference.as_ref()));
-        }
+        self.refs.sent(self.script.take_sent());
+        self.refs.pair(said);
         Ok(())
     }
 
     fn server_said(&mut self, said: &Message) {
         self.expect(said);
-        let mapped = |theirs: &Option<Ref>| {
-            // One that stands for nothing of ours stays without meaning.
-            theirs.as_ref().map(|r| Ref::from(self.refs.get(r.as_str()).map_or("unknown", String::as_str)))
-        };
-        let message = said.clone().with_refs(mapped(&said.join_ref), mapped(&said.reference));
-        if let Ok(frame) = self.serializer.encode_from_server(&message) {
+        if let Ok(frame) = self.serializer.encode_from_server(&self.refs.translate(said)) {
             self.script.receive_frame(frame);
         }
     }
@@ -370,15 +409,15 @@ fn shape(serializer: Serializer, frame: Frame) -> Result<String, String> {
     Ok(format!("{:?} {:?} {} {} {status}", said.join_ref, said.reference, said.topic, said.event))
 }
 
-fn shown(payload: &Payload) -> String {
+pub(crate) fn shown(payload: &Payload) -> String {
     String::from_utf8_lossy(payload.as_bytes()).into()
 }
 
-fn text(reference: Option<&Ref>) -> String {
+pub(crate) fn text(reference: Option<&Ref>) -> String {
     // Refs that read the same are the same, whatever their JSON type.
     number(reference).map_or_else(|| reference.map_or("null", Ref::as_str).into(), |n| n.to_string())
 }
 
-fn since(now: Timestamp) -> Duration {
+pub(crate) fn since(now: Timestamp) -> Duration {
     now.saturating_since(Timestamp::ZERO)
 }

@@ -1,11 +1,8 @@
 //! The recorded conversations of `tests/recordings/phoenix`: decoded, and lived through again.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
 
-use rejoin_recording::{Dir, Row, read};
+use rejoin_recording::{Dir, Row};
 use rejoin_sim::replay;
 
 /// Conversations that a client of ours cannot have, and why.
@@ -25,15 +22,7 @@ const NOT_DRIVEN: [(&str, &str); 12] = [
 ];
 
 fn recordings() -> Vec<(String, Vec<Row>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/phoenix");
-    let mut paths: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    let load = |path: &std::path::PathBuf| {
-        let name = path.file_stem()?.to_str()?.to_owned();
-        let rows = read(BufReader::new(File::open(path).unwrap())).unwrap();
-        (path.extension()? == "jsonl").then_some((name, rows))
-    };
-    paths.iter().filter_map(load).collect()
+    replay::recordings("phoenix")
 }
 
 fn recording(name: &str) -> Vec<Row> {
