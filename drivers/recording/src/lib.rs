@@ -177,7 +177,8 @@ impl fmt::Display for RecordingError {
 impl std::error::Error for RecordingError {}
 
 /// The names of query parameters and JSON members that hold credentials.
-const SECRETS: [&str; 7] = ["apikey", "token", "access_token", "user_token", "jwt", "password", "secret"];
+const SECRETS: [&str; 9] =
+    ["apikey", "x-api-key", "authorization", "token", "access_token", "user_token", "jwt", "password", "secret"];
 
 /// A request target whose credentials are replaced by `<redacted>`.
 #[must_use]
@@ -206,9 +207,9 @@ pub fn redact_text(text: &str) -> Text {
         rest = after;
         let value = after.trim_start().strip_prefix(':').map(str::trim_start);
         if let Some(value) = value.filter(|v| v.starts_with('"') && is_secret(name.trim_matches('"'))) {
-            let Some(end) = string_end(value) else { break };
             out.push_str(":\"<redacted>\"");
-            rest = &value[end..];
+            // One that is cut off ends with the text.
+            rest = &value[string_end(value).unwrap_or(value.len())..];
         }
     }
     out.push_str(rest);
@@ -262,5 +263,7 @@ mod tests {
             r#"["1",null,"t","phx_join",{"a":"\"token\"","access_token":"<redacted>","n":1}]"#
         );
         assert_eq!(redact_text("a \"unterminated"), "a \"unterminated");
+        assert_eq!(redact_text(r#"{"access_token":"cut o"#), r#"{"access_token":"<redacted>""#);
+        assert_eq!(redact_text(r#"{"X-Api-Key":"k"}"#), r#"{"X-Api-Key":"<redacted>"}"#);
     }
 }

@@ -1,6 +1,6 @@
 //! A frame in words.
 
-use rejoin_core::wire::{Message, Serializer};
+use rejoin_core::wire::{Message, Serializer, UserEvent};
 use rejoin_core::{Frame, Payload};
 use rejoin_recording::{Dir, redact_text};
 
@@ -40,8 +40,15 @@ fn describe(message: &Message) -> Said {
         None if *event == "phx_reply" => {
             Said::malformed("a reply without a status", format!("{event} {topic} {} {refs}", short(&message.payload)))
         }
-        None => Said::fine(format!("{event} {topic} {} {refs}", short(&message.payload))),
+        None => Said::fine(format!("{event}{} {topic} {} {refs}", user_event(message), short(&message.payload))),
     }
+}
+
+/// The name that a Supabase user gave to a broadcast, and what the server says about it.
+fn user_event(message: &Message) -> String {
+    let Some(UserEvent { event, metadata, .. }) = &message.user_event else { return String::new() };
+    let metadata = metadata.as_ref().map_or(String::new(), |metadata| format!(" (meta {})", short(metadata)));
+    format!(" {event}{metadata}")
 }
 
 fn short(payload: &Payload) -> String {

@@ -44,6 +44,8 @@ fn a_conversation_is_recorded_both_ways_without_credentials() {
         "--param",
         "token=secret-1",
         "--param",
+        "apikey=secret-3",
+        "--param",
         "a=b",
         "--join-payload",
         r#"{"access_token":"secret-2"}"#,
@@ -75,7 +77,7 @@ fn a_conversation_is_recorded_both_ways_without_credentials() {
             ("close", one, back)
         ]
     );
-    assert_eq!(rows[1].path.as_deref(), Some("/socket/websocket?token=<redacted>&a=b&vsn=2.0.0"));
+    assert_eq!(rows[1].path.as_deref(), Some("/socket/websocket?token=<redacted>&apikey=<redacted>&a=b&vsn=2.0.0"));
     let last = rows.last().expect("rows");
     assert_eq!((last.kind.as_str(), last.code), ("close", Some(1000)), "{last:?}");
     assert!(rows.iter().any(|row| row.conn > one), "{rows:?}");
