@@ -29,6 +29,7 @@ mod scripted;
 mod storm;
 pub mod supabase;
 mod supabase_script;
+pub mod supabase_storm;
 mod trace;
 mod weather;
 mod wirelog;

@@ -28,7 +28,7 @@ pub(crate) struct Recorder {
 pub(crate) struct Fingerprint(DefaultHasher);
 
 impl Fingerprint {
-    fn add(&mut self, now: Timestamp, what: &impl Hash) {
+    pub(crate) fn add(&mut self, now: Timestamp, what: &impl Hash) {
         now.hash(&mut self.0);
         what.hash(&mut self.0);
     }

@@ -421,3 +421,28 @@ fn channels_that_wait_for_a_token_use_up_no_joins_of_the_second() {
     let joined = s.session.channels().filter(|(_, _, state)| *state == ChannelState::Joined).count();
     assert_eq!(joined, 50, "the first second's");
 }
+
+#[test]
+fn a_token_that_crosses_with_the_end_of_the_one_before_is_joined_with() {
+    let mut s = SupabaseScript::new(supabase_config());
+    s.with(|session, now| session.set_auth(now, token(secs(100), 1))).unwrap();
+    s.with(Session::connect);
+    s.opened();
+    let room = s.subscribe("room", &ChannelConfig::default());
+    s.accept(ROOM);
+    s.sent.clear();
+    s.advance(secs(99));
+    let fresh = token(HOUR, 2);
+    s.with(|session, now| session.set_auth(now, fresh.clone())).unwrap();
+    assert_eq!(s.tokens_sent(), [("access_token".into(), text(&fresh))]);
+    s.sent.clear();
+    s.shut_down(ROOM, "Token has expired 0 seconds ago");
+    s.advance(secs(1));
+    assert_eq!(s.tokens_sent(), [("phx_join".into(), text(&fresh))]);
+    // What is refused in a join is that join's token.
+    s.refuse(ROOM, "InvalidJWTToken: Token has expired 0 seconds ago");
+    s.sent.clear();
+    s.advance(HOUR / 2);
+    assert_eq!(s.tokens_sent(), []);
+    assert_eq!(s.session.channel_state(room), Some(ChannelState::AwaitingToken));
+}

@@ -81,6 +81,7 @@ impl Session {
                 let _ = self.inner.set_join_payload(id, Payload::EMPTY);
                 if let Some(channel) = self.channels.get_mut(id) {
                     channel.carried = Carried::of(token.as_ref());
+                    channel.told = false;
                 }
                 action
             }
@@ -105,6 +106,7 @@ impl Session {
         let action = self.inner.take_notice("access_token", &payload)?;
         if let Some(channel) = self.channels.get_mut(id) {
             channel.carried = Carried::of(Some(&token));
+            channel.told = true;
         }
         Some(action)
     }
@@ -190,7 +192,10 @@ impl Session {
     /// False if another one is in force already, so that it can be joined with that.
     pub(super) fn wait_for_another_token(&mut self, id: ChannelId) -> bool {
         let Some(channel) = self.channels.get_mut(id) else { return false };
-        channel.refused = Some(channel.carried.clone());
+        // A token that was pushed may have crossed with the server's word about the one before.
+        if !channel.told {
+            channel.refused = Some(channel.carried.clone());
+        }
         let Some(channel) = self.channels.get(id) else { return false };
         if matches!(self.leave(channel), Leave::With(_)) {
             return false;

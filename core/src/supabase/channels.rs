@@ -25,6 +25,8 @@ pub(super) struct Channel {
     pub(super) own_token: Option<Box<AccessToken>>,
     /// The token that the server was given last.
     pub(super) carried: Carried,
+    /// Whether that was in a push, and not in the join.
+    pub(super) told: bool,
     /// What it carried when the server turned it away for it; another one has to come first.
     pub(super) refused: Option<Carried>,
     /// Whether it is kept from joining until there is a token.
@@ -49,6 +51,7 @@ impl Channel {
             rejoin: config.rejoin,
             own_token: None,
             carried: Carried::default(),
+            told: false,
             refused: None,
             waits: false,
             joined: false,

@@ -15,13 +15,37 @@ use super::config::PeerConfig;
 use super::peer::{PeerEvent, SupabasePeer};
 use super::project::Project;
 use crate::network::{Delivery, Network};
+use crate::storm::Polls;
 use crate::weather::{Climate, Dial};
+
+/// Looks at everything that passes between a client and its world, as it passes.
+pub trait Watch {
+    /// Something is about to reach the client.
+    fn arrives(&mut self, _event: &TransportEvent) {}
+
+    /// The client told its transport to do something.
+    fn acts(&mut self, _now: Timestamp, _action: &TransportAction) {}
+
+    /// The client asked for something.
+    fn asks(&mut self, _now: Timestamp, _request: &Request) {}
+
+    /// The client's provider is about to answer.
+    fn answers(&mut self, _now: Timestamp, _id: RequestId, _answer: &Result<Option<AccessToken>, TokenFailure>) {}
+
+    /// The client reported something.
+    fn reports(&mut self, _now: Timestamp, _event: &Event) {}
+
+    /// All lanes are empty.
+    fn rests(&mut self, _now: Timestamp, _client: &Session) {}
+}
+
+impl Watch for () {}
 
 type Provider = Box<dyn FnMut(Timestamp) -> Result<Option<AccessToken>, TokenFailure>>;
 
 /// A client, a project, and a network with latency between them. Everything that comes out is kept
 /// with its time until it is taken.
-pub struct Lab {
+pub struct Lab<W = ()> {
     /// The client. Call it through [`Lab::with`], so that its lanes are drained.
     pub client: Session,
     /// The time.
@@ -42,6 +66,10 @@ pub struct Lab {
     pub seen: Vec<(Timestamp, PeerEvent)>,
     /// How long the token provider takes; default not at all.
     pub provider_delay: Duration,
+    /// In which order the client's lanes are drained.
+    pub polls: Polls,
+    /// Who watches.
+    pub watch: W,
     provider: Option<Provider>,
     /// The questions to the provider, by when it answers.
     questions: VecDeque<(Timestamp, RequestId)>,
@@ -55,6 +83,14 @@ impl Lab {
     /// sent arrives 10 ms later.
     #[must_use]
     pub fn new(config: Config, project: PeerConfig) -> Self {
+        Self::watched(config, project, ())
+    }
+}
+
+impl<W: Watch> Lab<W> {
+    /// The same under somebody's eyes.
+    #[must_use]
+    pub fn watched(config: Config, project: PeerConfig, watch: W) -> Self {
         let mut network = Network::new(Climate::Lawful, 0);
         network.weather.latency_ms = 10;
         let mut client = Session::new(config, Timestamp::ZERO);
@@ -70,6 +106,8 @@ impl Lab {
             asked: Vec::new(),
             seen: Vec::new(),
             provider_delay: Duration::ZERO,
+            polls: Polls::TransportFirst,
+            watch,
             provider: None,
             questions: VecDeque::new(),
             network,
@@ -150,7 +188,7 @@ impl Lab {
             match delivery {
                 Delivery::Upgrade => self.upgrade(conn),
                 Delivery::ToServer(event) => self.project.handle_transport(self.now, conn, event),
-                Delivery::ToClient(event) => self.client.handle_transport(self.now, event),
+                Delivery::ToClient(event) => self.tell_client(event),
             }
             self.settle();
         }
@@ -158,6 +196,7 @@ impl Lab {
             let question = self.questions.pop_front();
             if let (Some((_, id)), Some(provider)) = (question, &mut self.provider) {
                 let answer = provider(self.now);
+                self.watch.answers(self.now, id, &answer);
                 self.client.handle_token(self.now, id, answer);
                 self.settle();
             }
@@ -167,7 +206,8 @@ impl Lab {
         }
         self.project.handle_timeout(self.now);
         self.settle();
-        assert!(self.next().is_none_or(|at| at > self.now), "a deadline is left behind");
+        let deadlines = [self.client.poll_timeout(), self.project.poll_timeout()];
+        assert!(deadlines.iter().flatten().all(|at| *at > self.now), "a deadline is left behind: {deadlines:?}");
     }
 
     fn upgrade(&mut self, conn: ConnId) {
@@ -186,22 +226,46 @@ impl Lab {
         }
     }
 
+    fn tell_client(&mut self, event: TransportEvent) {
+        self.watch.arrives(&event);
+        self.client.handle_transport(self.now, event);
+    }
+
     /// Takes everything out of all lanes.
     fn settle(&mut self) {
-        while let Some(action) = self.client.poll_transport() {
-            self.act(action);
-        }
-        while let Some(request) = self.client.poll_request() {
-            if let Request::Token { id, reason } = request {
-                self.asked.push((self.now, reason));
-                self.questions.push_back((self.now.saturating_add(self.provider_delay), id));
-            }
-        }
-        self.events.extend(std::iter::from_fn(|| self.client.poll_event()).map(|event| (self.now, event)));
+        while match self.polls {
+            Polls::TransportFirst => self.take_action() || self.take_news(),
+            Polls::EventsFirst => self.take_news() || self.take_action(),
+            Polls::InTurn => self.take_news() | self.take_action(),
+        } {}
+        self.watch.rests(self.now, &self.client);
         while let Some(action) = self.project.poll_transport() {
             self.serve(action);
         }
         self.seen.extend(std::iter::from_fn(|| self.project.poll_event()).map(|(_, event)| (self.now, event)));
+    }
+
+    fn take_action(&mut self) -> bool {
+        let Some(action) = self.client.poll_transport() else { return false };
+        self.watch.acts(self.now, &action);
+        self.act(action);
+        true
+    }
+
+    /// A request or an event.
+    fn take_news(&mut self) -> bool {
+        if let Some(request) = self.client.poll_request() {
+            self.watch.asks(self.now, &request);
+            if let Request::Token { id, reason } = request {
+                self.asked.push((self.now, reason));
+                self.questions.push_back((self.now.saturating_add(self.provider_delay), id));
+            }
+            return true;
+        }
+        let Some(event) = self.client.poll_event() else { return false };
+        self.watch.reports(self.now, &event);
+        self.events.push((self.now, event));
+        true
     }
 
     fn act(&mut self, action: TransportAction) {
@@ -262,7 +326,7 @@ impl Lab {
     }
 }
 
-impl fmt::Debug for Lab {
+impl<W> fmt::Debug for Lab<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lab").field("now", &self.now).field("client", &self.client).finish_non_exhaustive()
     }

@@ -22,7 +22,7 @@ mod upgrade;
 
 pub use channel::{Body, Broadcast};
 pub use config::{Access, PeerConfig, Stored};
-pub use lab::Lab;
+pub use lab::{Lab, Watch};
 pub use peer::{PeerEvent, SupabasePeer};
 pub use project::Project;
 pub use token::{BAD_SIGNATURE, token, token_with};
