@@ -1,23 +1,15 @@
-//! What a message costs from frame to event, beside what it would cost at the very least.
-//!
-//! A message's cost must not grow with its payload. The floors are measured in the same run, since
-//! no two machines agree: `utf8` is the check that a WebSocket library makes, `scan` the least that
-//! telling four leading fields takes, `serde` the usual way with the payload left unread.
+//! Phoenix messages from frame to event, and from push to frame.
 
-#![allow(missing_docs, reason = "criterion's macros make public items")]
-
-use std::fmt::Write;
 use std::hint::black_box;
-use std::time::Duration;
 
-use bytes::BytesMut;
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion};
 use rejoin_core::phoenix::{ChannelId, Config, Event, JoinOptions, Push, Session};
 use rejoin_core::wire::{Message, Ref, Serializer};
-use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
-use serde_json::value::RawValue;
+use rejoin_core::{ConnId, Frame, Machine, Payload, Text, TransportAction, TransportEvent};
 
-const NOW: Timestamp = Timestamp::ZERO;
+use crate::NOW;
+use crate::frames::{Cycle, by_serde, frames, least_scan, topics, user_payload, v2_text};
+
 const TOPIC: &str = "realtime:room:1";
 
 /// What is routed: a small broadcast, a row change of a database, and large broadcasts.
@@ -27,23 +19,6 @@ const SHAPES: [(&str, &str, usize); 4] = [
     ("broadcast 4 KiB", "broadcast", 4 << 10),
     ("broadcast 64 KiB", "broadcast", 64 << 10),
 ];
-
-/// A user's payload of cells and a text that fills it up to `size` bytes.
-fn user_payload(size: usize) -> String {
-    let mut json = String::from(r#"{"x":12.5,"y":-3.25,"cells":["#);
-    for i in 0.. {
-        if json.len() + 64 > size {
-            break;
-        }
-        let comma = if i == 0 { "" } else { "," };
-        write!(json, r#"{comma}{{"id":{i},"label":"cell {i}","on":true}}"#).unwrap();
-    }
-    json.push_str(r#"],"pad":""#);
-    while json.len() + 2 < size {
-        json.push('.');
-    }
-    json + r#""}"#
-}
 
 fn broadcast(size: usize) -> String {
     let shell = r#"{"event":"tick","payload":,"type":"broadcast"}"#.len();
@@ -63,12 +38,8 @@ fn row_change(size: usize) -> String {
 
 /// The payload with which a vsn 2 frame is `size` bytes long.
 fn payload(event: &str, size: usize) -> String {
-    let size = size - v2_text(event, "").len();
+    let size = size - v2_text(TOPIC, event, "").len();
     if event == "broadcast" { broadcast(size) } else { row_change(size) }
-}
-
-fn v2_text(event: &str, payload: &str) -> String {
-    format!(r#"[null,null,"{TOPIC}","{event}",{payload}]"#)
 }
 
 /// The order in which Phoenix 1.8 writes the members.
@@ -79,12 +50,6 @@ fn v1_payload_last(event: &str, payload: &str) -> String {
 /// The order of the alphabet, as older servers write it.
 fn v1_payload_inside(event: &str, payload: &str) -> String {
     format!(r#"{{"event":"{event}","payload":{payload},"ref":null,"topic":"{TOPIC}"}}"#)
-}
-
-/// A frame out of a read buffer, so that cloning it is the reference count and nothing else.
-fn frame(text: &str) -> Frame {
-    let mut buffer = BytesMut::from(text);
-    Frame::Text(Text::assume_utf8(buffer.split_to(text.len()).freeze()))
 }
 
 /// A session that has joined these topics, with its events read.
@@ -116,35 +81,18 @@ fn route(session: &mut Session, conn: ConnId, frame: &Frame) {
     black_box(event);
 }
 
-/// The least: where four items before the payload begin and end, with no regard to escapes.
-fn least_scan(mut rest: &[u8]) -> Option<([&[u8]; 4], &[u8])> {
-    let mut items = [&b""[..]; 4];
-    rest = rest.strip_prefix(b"[")?;
-    for item in &mut items {
-        let len = match rest {
-            [b'"', text @ ..] => 2 + text.iter().position(|byte| *byte == b'"')?,
-            _ => rest.iter().position(|byte| *byte == b',')?,
-        };
-        *item = &rest[..len];
-        rest = rest.get(len + 1..)?;
-    }
-    Some((items, rest.strip_suffix(b"]")?))
-}
-
-type Array<'a> = (Option<&'a str>, Option<&'a str>, &'a str, &'a str, &'a RawValue);
-
-fn routing(c: &mut Criterion) {
+pub(crate) fn routing(c: &mut Criterion) {
     let topics = [TOPIC.to_owned()];
     for (name, event, size) in SHAPES {
         let json = payload(event, size);
-        let text = v2_text(event, &json);
+        let text = v2_text(TOPIC, event, &json);
         assert_eq!(text.len(), size);
         let mut group = c.benchmark_group(name);
 
         group.bench_function("utf8", |b| b.iter(|| std::str::from_utf8(black_box(text.as_bytes())).is_ok()));
         group.bench_function("scan", |b| b.iter(|| black_box(least_scan(black_box(text.as_bytes())))));
         group.bench_function("serde", |b| {
-            b.iter(|| black_box(serde_json::from_str::<Array<'_>>(black_box(&text)).unwrap().4.get().len()));
+            b.iter(|| black_box(by_serde(black_box(&text)).get().len()));
         });
         for (id, serializer, text) in [
             ("v2 session", Serializer::V2, text.clone()),
@@ -152,7 +100,7 @@ fn routing(c: &mut Criterion) {
             ("v1 session, payload not last", Serializer::V1, v1_payload_inside(event, &json)),
         ] {
             let (mut session, conn, _) = joined(serializer, &topics);
-            let frame = frame(&text);
+            let frame = frames(&[text]).remove(0);
             group.bench_function(id, |b| b.iter(|| route(&mut session, conn, black_box(&frame))));
         }
         for (id, serializer) in [("encode v2", Serializer::V2), ("encode v1", Serializer::V1)] {
@@ -177,49 +125,30 @@ fn routing(c: &mut Criterion) {
     }
 }
 
-/// Round robin over the channels, so that nothing is warm because it was the last one.
-fn lookup(c: &mut Criterion) {
+/// Which of its channels a message is for.
+pub(crate) fn lookup(c: &mut Criterion) {
     let mut group = c.benchmark_group("broadcast 148 B, v2 session, channels");
     for count in [1, 10, 100, 1000] {
-        let topics: Vec<_> = (0..count).map(|i| format!("realtime:room:{i:04}")).collect();
+        let topics = topics(count);
         let (mut session, conn, _) = joined(Serializer::V2, &topics);
         let json = payload("broadcast", 148);
-        // Every topic as long as the next, and all frames in one buffer as a read leaves them.
-        let mut buffer = BytesMut::new();
-        let texts: Vec<_> = topics.iter().map(|t| v2_text("broadcast", &json).replace(TOPIC, t)).collect();
-        texts.iter().for_each(|text| buffer.extend_from_slice(text.as_bytes()));
-        let frames: Vec<_> =
-            texts.iter().map(|t| Frame::Text(Text::assume_utf8(buffer.split_to(t.len()).freeze()))).collect();
-        let mut next = 0;
+        let texts: Vec<_> = topics.iter().map(|topic| v2_text(topic, "broadcast", &json)).collect();
+        let mut frames = Cycle::of(frames(&texts));
         group.bench_function(BenchmarkId::from_parameter(count), |b| {
-            b.iter(|| {
-                let frame = &frames[next];
-                next = if next + 1 == frames.len() { 0 } else { next + 1 };
-                route(&mut session, conn, frame);
-            });
+            b.iter(|| route(&mut session, conn, frames.next()));
         });
     }
     group.finish();
 }
 
 /// Refs on every message, as channel processes push them.
-fn refs(c: &mut Criterion) {
+pub(crate) fn refs(c: &mut Criterion) {
     let (mut session, conn, _) = joined(Serializer::V2, &[TOPIC.to_owned()]);
     let message = Message::new(TOPIC, "cursor", Payload::from_json_text(r#"{"x":1,"y":2}"#).unwrap());
     let message = message.with_refs(Some(Ref::from(1)), None);
-    let frame = frame(std::str::from_utf8(Serializer::V2.encode_from_server(&message).unwrap().as_bytes()).unwrap());
+    let Ok(Frame::Text(text)) = Serializer::V2.encode_from_server(&message) else { panic!("it is JSON") };
+    let frame = frames(&[text.as_str().into()]).remove(0);
     c.bench_function("own event with a join_ref, v2 session", |b| {
         b.iter(|| route(&mut session, conn, black_box(&frame)))
     });
 }
-
-criterion_group! {
-    name = benches;
-    config = Criterion::default()
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_millis(900))
-        .sample_size(50)
-        .without_plots();
-    targets = routing, lookup, refs
-}
-criterion_main!(benches);
