@@ -5,8 +5,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use bytes::{Bytes, BytesMut};
-use rejoin_core::phoenix::{Config, Event, JoinOptions, Session};
-use rejoin_core::wire::{Message, Ref, Serializer};
+use rejoin_core::phoenix::{ChannelId, Config, Event, JoinOptions, PushOutcome, Session};
+use rejoin_core::supabase::{self, Broadcast, ChannelConfig};
+use rejoin_core::wire::{Message, Ref, Serializer, UserEvent};
 use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
 
 const NOW: Timestamp = Timestamp::ZERO;
@@ -69,6 +70,26 @@ fn joined(serializer: Serializer) -> (Session, ConnId) {
     let mut session = Session::new(config, NOW);
     session.connect(NOW);
     session.join(NOW, TOPIC, JoinOptions::default()).unwrap();
+    let conn = answer_the_join(&mut session, serializer);
+    assert!(matches!(session.poll_event(), Some(Event::Connected { .. })));
+    assert!(matches!(session.poll_event(), Some(Event::Joined { .. })));
+    (session, conn)
+}
+
+/// The same of a Supabase session, whose broadcasts are acknowledged.
+fn subscribed(serializer: Serializer) -> (supabase::Session, ConnId, ChannelId) {
+    let mut config = supabase::Config::new("ws://localhost/socket", "key").unwrap();
+    config.phoenix.serializer = serializer;
+    let mut session = supabase::Session::new(config, NOW);
+    session.connect(NOW);
+    let channel = session.subscribe(NOW, TOPIC, &ChannelConfig::default().broadcast_ack()).unwrap();
+    let conn = answer_the_join(&mut session, serializer);
+    assert!(matches!(session.poll_event(), Some(supabase::Event::Connected { .. })));
+    assert!(matches!(session.poll_event(), Some(supabase::Event::Subscribed { .. })));
+    (session, conn, channel)
+}
+
+fn answer_the_join<M: Machine>(session: &mut M, serializer: Serializer) -> ConnId {
     let Some(TransportAction::Open(request)) = session.poll_transport() else { panic!("it dials") };
     let conn = request.conn;
     session.handle_transport(NOW, TransportEvent::Opened { conn });
@@ -76,15 +97,19 @@ fn joined(serializer: Serializer) -> (Session, ConnId) {
     let reply = Message::reply(TOPIC, "ok", &Payload::EMPTY).with_refs(Some(Ref::from(1)), Some(Ref::from(1)));
     let frame = serializer.encode_from_server(&reply).unwrap();
     session.handle_transport(NOW, TransportEvent::Received { conn, frame });
-    assert!(matches!(session.poll_event(), Some(Event::Connected { .. })));
-    assert!(matches!(session.poll_event(), Some(Event::Joined { .. })));
-    (session, conn)
+    conn
 }
 
 /// The frame of a broadcast, `size` bytes long.
 fn broadcast(serializer: Serializer, size: usize) -> Frame {
+    broadcast_with("", serializer, size)
+}
+
+/// The same with another member between event and payload.
+fn broadcast_with(member: &str, serializer: Serializer, size: usize) -> Frame {
     let frame = |pad: usize| {
-        let json = format!(r#"{{"event":"tick","payload":{{"pad":"{}"}},"type":"broadcast"}}"#, "x".repeat(pad));
+        let json =
+            format!(r#"{{"event":"tick",{member}"payload":{{"pad":"{}"}},"type":"broadcast"}}"#, "x".repeat(pad));
         let message = Message::new(TOPIC, "broadcast", Payload::from_json_text(json).unwrap());
         serializer.encode_from_server(&message).unwrap()
     };
@@ -102,6 +127,17 @@ fn binary_broadcast(size: usize, event: &str) -> Frame {
 /// Reads, routes and looks at the messages, and counts what that allocated after the first batches.
 fn measure(what: &str, serializer: Serializer, frame: &Frame) {
     let (mut session, conn) = joined(serializer);
+    let is_expected = |event: &Event| matches!(event, Event::Message { payload, .. } if payload.len() < frame.len());
+    routes_without_allocating(what, &mut session, conn, frame, is_expected);
+}
+
+fn routes_without_allocating<M: Machine>(
+    what: &str,
+    session: &mut M,
+    conn: ConnId,
+    frame: &Frame,
+    is_expected: impl Fn(&M::Event) -> bool,
+) {
     let mut buffer = BytesMut::with_capacity(BATCH * frame.len());
     let mut batch = || {
         for _ in 0..BATCH {
@@ -116,7 +152,7 @@ fn measure(what: &str, serializer: Serializer, frame: &Frame) {
         }
         let mut messages = 0;
         while let Some(event) = session.poll_event() {
-            assert!(matches!(&event, Event::Message { payload, .. } if payload.len() < frame.len()));
+            assert!(is_expected(&event));
             messages += 1;
         }
         assert_eq!(messages, BATCH);
@@ -169,4 +205,70 @@ fn routing_an_unusual_message_allocates_nothing() {
     measure("vsn 2 with white space", Serializer::V2, &Frame::Text(array.into()));
     let object = format!(r#"{{"event":"cursor","payload":{{"x":1}},"ref":null,"topic":"{TOPIC}"}}"#);
     measure("vsn 1 with the payload in the middle", Serializer::V1, &Frame::Text(object.into()));
+}
+
+const META: &str = r#""meta":{"id":"0b5e4c1e-3a58-4a5e-9b8e-5f0c3f9a2d11"},"#;
+
+#[test]
+fn routing_a_supabase_broadcast_in_text_allocates_nothing() {
+    for serializer in [Serializer::V2, Serializer::V1] {
+        for (what, meta) in [("text broadcast", ""), ("text broadcast with meta", META)] {
+            for size in [220, 540, 4 << 10, 64 << 10] {
+                measure_broadcast(what, serializer, &broadcast_with(meta, serializer, size));
+            }
+        }
+    }
+}
+
+#[test]
+fn routing_a_supabase_broadcast_in_binary_allocates_nothing() {
+    for size in [148, 540, 4 << 10, 64 << 10] {
+        for metadata in [None, Some(Payload::from_json_text(r#"{"replayed":true}"#).unwrap())] {
+            let mut user_event = UserEvent::new("tick");
+            user_event.metadata = metadata;
+            let message = Message::user_broadcast(TOPIC, user_event, Payload::binary(vec![7; size].into()));
+            measure_broadcast("kind 4", Serializer::V2, &Serializer::V2.encode_from_server(&message).unwrap());
+        }
+    }
+}
+
+fn measure_broadcast(what: &str, serializer: Serializer, frame: &Frame) {
+    let (mut session, conn, _) = subscribed(serializer);
+    routes_without_allocating(what, &mut session, conn, frame, |event| {
+        let supabase::Event::Broadcast { event, payload, .. } = event else { return false };
+        event == "tick" && payload.len() < frame.len()
+    });
+}
+
+/// What the pretended server allocates in between does not count.
+#[test]
+fn an_acknowledged_broadcast_allocates_its_frame_and_nothing_else() {
+    let (mut session, conn, channel) = subscribed(Serializer::V2);
+    for size in [64, 64 << 10] {
+        let broadcast = Broadcast::new("tick", Payload::json(&"x".repeat(size)).unwrap());
+        let mut acknowledged = || {
+            let before = allocations();
+            let push = session.broadcast(NOW, channel, broadcast.clone()).unwrap();
+            let Some(TransportAction::Send { frame, .. }) = session.poll_transport() else { panic!("it is sent") };
+            assert_eq!(session.poll_event(), Some(supabase::Event::PushSent { push }));
+            let sending = allocations() - before;
+
+            let sent = Serializer::V2.decode_from_client(frame).unwrap();
+            let reply = Message::reply(TOPIC, "ok", &Payload::EMPTY).with_refs(sent.join_ref, sent.reference);
+            let mut buffer = BytesMut::from(Serializer::V2.encode_from_server(&reply).unwrap().as_bytes());
+            let frame = Frame::Text(Text::assume_utf8(buffer.split().freeze()));
+
+            let before = allocations();
+            session.handle_transport(NOW, TransportEvent::Received { conn, frame });
+            let done = supabase::Event::PushDone { push, outcome: PushOutcome::Ok(Payload::EMPTY) };
+            assert_eq!(session.poll_event(), Some(done));
+            (sending, allocations() - before)
+        };
+        for _ in 0..4 {
+            acknowledged();
+        }
+        let counts: Vec<_> = (0..BATCHES).map(|_| acknowledged()).collect();
+        println!("acknowledged broadcast of {size} B: {:?} allocations for sending and answer", counts[0]);
+        assert!(counts.iter().all(|counted| *counted == (1, 0)), "{size} B: {counts:?}");
+    }
 }
