@@ -21,14 +21,15 @@ impl Session {
         if frame.len() > self.config.limits.frame_bytes {
             return self.malformed(DecodeError::TooLarge { len: frame.len() });
         }
-        match self.config.serializer.envelope(&frame, Side::Server) {
+        // By reference: what was just written in parts is slow to move.
+        match &self.config.serializer.envelope(&frame, Side::Server) {
             Ok(envelope) if envelope.event.starts_with(b"phx_") || *envelope.topic == *wire::PHOENIX.as_bytes() => {
-                self.control(&frame, &envelope);
+                self.control(&frame, envelope);
             }
-            Ok(envelope) => match self.recipient(&envelope) {
+            Ok(envelope) => match self.recipient(envelope) {
                 None => {}
                 Some(channel) => {
-                    let event = event_text(&frame, &envelope);
+                    let event = event_text(&frame, envelope);
                     let body = envelope.body;
                     if let Some(parts) = body.user_parts(&frame) {
                         let broadcast = wire::user_broadcast(frame, parts);
@@ -41,7 +42,7 @@ impl Session {
                     self.message(Event::Message { channel, event, payload });
                 }
             },
-            Err(error) => self.malformed(error),
+            Err(error) => self.malformed(error.clone()),
         }
     }
 
