@@ -91,28 +91,30 @@ fn phoenix_session(topics: &[String]) -> (phoenix::Session, ConnId) {
     for topic in topics {
         session.join(NOW, topic.as_str(), phoenix::JoinOptions::default()).unwrap();
     }
-    let conn = answer_joins(&mut session);
+    let conn = answer_joins(&mut session, topics.len());
     (session, conn)
 }
 
 fn supabase_session(topics: &[String]) -> (Session, ConnId) {
     let mut config = Config::new("ws://localhost/socket", "key").unwrap();
     config.phoenix.limits.joins_in_flight = usize::MAX;
+    config.phoenix.limits.joins_per_second = None;
     let mut session = Session::new(config, NOW);
     session.connect(NOW);
     for topic in topics {
         session.subscribe(NOW, topic, &ChannelConfig::default()).unwrap();
     }
-    let conn = answer_joins(&mut session);
+    let conn = answer_joins(&mut session, topics.len());
     (session, conn)
 }
 
-/// Accepts every join, and reads the events of it.
-fn answer_joins<M: Machine>(session: &mut M) -> ConnId {
+/// Accepts so many joins, and reads their events.
+fn answer_joins<M: Machine>(session: &mut M, count: usize) -> ConnId {
     let Some(TransportAction::Open(request)) = session.poll_transport() else { panic!("it dials") };
     let conn = request.conn;
     session.handle_transport(NOW, TransportEvent::Opened { conn });
-    while let Some(TransportAction::Send { frame, .. }) = session.poll_transport() {
+    for _ in 0..count {
+        let Some(TransportAction::Send { frame, .. }) = session.poll_transport() else { panic!("it joins") };
         let join = Serializer::V2.decode_from_client(frame).unwrap();
         let reply = Message::reply(join.topic.clone(), "ok", &Payload::EMPTY).with_refs(join.join_ref, join.reference);
         let frame = Serializer::V2.encode_from_server(&reply).unwrap();
