@@ -307,3 +307,13 @@ fn hash(hasher: &foldhash::fast::FixedState, topic: &[u8]) -> u64 {
     hasher.write(topic);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_channel_is_pinned() {
+        assert_eq!(size_of::<Option<Channel>>(), 208);
+    }
+}

@@ -3,6 +3,7 @@
 //! So a join carries the payload that is current when it leaves, every frame gets its ref at the
 //! moment of sending, and what a lost connection never took is known to be unsent.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use super::ids::{ChannelId, PushId};
@@ -11,7 +12,8 @@ use crate::text::Text;
 
 #[derive(Debug)]
 pub(super) enum Outgoing {
-    Open(ConnectRequest),
+    /// Boxed, for it is the largest and the rarest, and a lane of joins is long.
+    Open(Box<ConnectRequest>),
     Close {
         conn: ConnId,
         code: u16,

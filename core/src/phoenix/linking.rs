@@ -23,7 +23,7 @@ impl Session {
             let protocols = alloc::format!("phoenix, base64url.bearer.phx.{}", BASE64URL.encode(token.as_bytes()));
             request.headers.push((Text::from_static("sec-websocket-protocol"), protocols.into()));
         }
-        self.lane.send(Outgoing::Open(request));
+        self.lane.send(Outgoing::Open(request.into()));
     }
 
     pub(super) fn opened(&mut self, conn: ConnId) {

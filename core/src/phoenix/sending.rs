@@ -173,7 +173,7 @@ impl Session {
     /// Turns an intention into what the transport is to do; `None` if it has become void.
     pub(super) fn carry_out(&mut self, outgoing: Outgoing) -> Option<TransportAction> {
         let frame = match outgoing {
-            Outgoing::Open(request) => return Some(TransportAction::Open(request)),
+            Outgoing::Open(request) => return Some(TransportAction::Open(*request)),
             Outgoing::Close { conn, code, reason } => return Some(TransportAction::Close { conn, code, reason }),
             Outgoing::Abort { conn } => return Some(TransportAction::Abort { conn }),
             Outgoing::Heartbeat => self.write_heartbeat(),

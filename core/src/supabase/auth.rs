@@ -194,7 +194,7 @@ impl Session {
         let Some(channel) = self.channels.get_mut(id) else { return false };
         // A token that was pushed may have crossed with the server's word about the one before.
         if !channel.told {
-            channel.refused = Some(channel.carried.clone());
+            channel.refused = Some(channel.carried.clone().into());
         }
         let Some(channel) = self.channels.get(id) else { return false };
         if matches!(self.leave(channel), Leave::With(_)) {

@@ -50,8 +50,8 @@ impl core::error::Error for TopicError {}
 
 /// A join's payload: the config, and the token unless the API key's role is to join.
 pub(crate) fn join_payload(config_json: &str, token: Option<&AccessToken>) -> Payload {
-    let around = r#"{"config":,"access_token":""}"#.len();
-    let mut json = String::with_capacity(config_json.len() + token.map_or(0, |t| t.expose().len()) + around);
+    let token_len = token.map_or(0, |token| r#","access_token":"""#.len() + token.expose().len());
+    let mut json = String::with_capacity(r#"{"config":}"#.len() + config_json.len() + token_len);
     json.push_str(r#"{"config":"#);
     json.push_str(config_json);
     if let Some(token) = token {
@@ -96,8 +96,9 @@ impl ChannelConfig {
             postgres_changes_options: wait.map(|w| WireWait { wait: true, timeout: w.timeout.map(millis) }),
             private: self.private,
         };
-        // Texts, numbers and flags: nothing in there that JSON could not say.
-        serde_json::to_string(&wire).unwrap_or_default().into()
+        // Texts, numbers and flags: nothing in there that JSON could not say. The channel keeps it, so
+        // in a buffer that fits.
+        serde_json::to_string(&wire).unwrap_or_default().as_str().into()
     }
 }
 
