@@ -4,14 +4,21 @@ use std::fmt;
 
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::Error;
-use async_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use async_tungstenite::tungstenite::handshake::machine::TryParse as _;
+use async_tungstenite::tungstenite::handshake::server::{Request, Response, create_response, write_response};
 use async_tungstenite::tungstenite::http::StatusCode;
+use async_tungstenite::tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use async_tungstenite::tungstenite::protocol::Role;
 use futures_io::{AsyncRead, AsyncWrite};
+use futures_util::{AsyncReadExt as _, AsyncWriteExt as _};
 use rejoin_core::phoenix::serializer_of;
 use rejoin_core::wire::Serializer;
 
 use crate::read_ahead::ReadAhead;
 use crate::websocket::websocket_config;
+
+/// The largest head of a request; proxies and credentials add to it.
+const HEAD_BYTES: usize = 64 << 10;
 
 /// What an upgrade has to look like.
 #[derive(Clone, Debug)]
@@ -42,7 +49,7 @@ pub struct Accepted<Io> {
 }
 
 /// Reads the upgrade request and answers it: 404 for another path, 403 with an empty body for a
-/// `vsn` that nobody speaks, as Phoenix does.
+/// `vsn` that nobody speaks, as Phoenix does. [`UpgradeRequest`] leaves the answer to the host.
 ///
 /// Waits for as long as the client takes; put a deadline around it.
 ///
@@ -52,27 +59,123 @@ pub async fn accept<Io>(io: Io, options: &AcceptOptions) -> Result<Accepted<Io>,
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut seen = None;
-    #[expect(clippy::result_large_err, reason = "tungstenite's callback asks for this type")]
-    let inspect = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
-        if request.uri().path() != options.path {
-            return Err(refusal(StatusCode::NOT_FOUND, "not found"));
-        }
-        let target = request.uri().to_string();
-        let Ok(serializer) = serializer_of(&target) else {
-            return Err(refusal(StatusCode::FORBIDDEN, ""));
-        };
-        seen = Some((serializer, target));
-        Ok(response)
-    };
-    let config = websocket_config(options.frame_bytes);
-    let websocket = async_tungstenite::accept_hdr_async_with_config(ReadAhead::new(io), inspect, Some(config)).await;
-    match (websocket, seen) {
-        (Ok(websocket), Some((serializer, target))) => Ok(Accepted { websocket, serializer, target }),
-        (Ok(_), None) => Err(AcceptError::Refused { status: 400 }),
-        (Err(Error::Http(response)), _) => Err(AcceptError::Refused { status: response.status().as_u16() }),
-        (Err(error), _) => Err(AcceptError::Handshake(error.to_string())),
+    let request = UpgradeRequest::read(io).await?;
+    if request.request.uri().path() != options.path {
+        return Err(request.refuse(404, "not found").await);
     }
+    request.accept(options.frame_bytes).await
+}
+
+/// An upgrade request that was read and waits for its answer, for as long as the host likes.
+pub struct UpgradeRequest<Io> {
+    io: ReadAhead<Io>,
+    request: Request,
+    /// What lets it in.
+    response: Response,
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> UpgradeRequest<Io> {
+    /// Reads it. Waits for as long as the client takes; put a deadline around it.
+    ///
+    /// # Errors
+    /// If it is no upgrade request, has a head of more than 64 KiB, or the stream ended.
+    pub async fn read(io: Io) -> Result<Self, AcceptError> {
+        let mut io = ReadAhead::new(io);
+        let head = read_head(&mut io).await?;
+        match Request::try_parse(&head).map_err(not_an_upgrade)? {
+            // What a client says before it is let in is no part of the conversation.
+            Some((len, request)) if len == head.len() => {
+                let response = create_response(&request).map_err(not_an_upgrade)?;
+                Ok(Self { io, request, response })
+            }
+            _ => Err(AcceptError::Handshake("the request is followed by something else".into())),
+        }
+    }
+
+    /// Path and query. The query may carry credentials.
+    #[must_use]
+    pub fn target(&self) -> String {
+        self.request.uri().to_string()
+    }
+
+    /// Names, in lower case, and values of the headers that are text, credentials included.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+    }
+
+    /// Lets the client in. `frame_bytes` is the largest message to accept.
+    ///
+    /// # Errors
+    /// If nobody speaks its `vsn`, which is answered with 403 and an empty body, or the stream ended.
+    pub async fn accept(self, frame_bytes: usize) -> Result<Accepted<Io>, AcceptError> {
+        let target = self.target();
+        let Ok(serializer) = serializer_of(&target) else { return Err(self.refuse(403, "").await) };
+        let Self { mut io, response, .. } = self;
+        answer(&mut io, &response, "").await?;
+        let config = websocket_config(frame_bytes);
+        let websocket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+        Ok(Accepted { websocket, serializer, target })
+    }
+
+    /// Answers with this status and body and ends the connection. Tells how that went: usually
+    /// [`AcceptError::Refused`]. What is no status is answered as 500.
+    pub async fn refuse(mut self, status: u16, body: &str) -> AcceptError {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        match answer(&mut self.io, &response, body).await {
+            Ok(()) => AcceptError::Refused { status: status.as_u16() },
+            Err(error) => error,
+        }
+    }
+}
+
+/// Without the credentials that it may carry.
+impl<Io> fmt::Debug for UpgradeRequest<Io> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpgradeRequest").field("path", &self.request.uri().path()).finish_non_exhaustive()
+    }
+}
+
+/// Everything up to the empty line, and what came with it.
+async fn read_head<Io: AsyncRead + Unpin>(io: &mut ReadAhead<Io>) -> Result<Vec<u8>, AcceptError> {
+    const END: &[u8] = b"\r\n\r\n";
+    let mut head = Vec::new();
+    let mut chunk = [0; 2048];
+    loop {
+        let read = io.read(&mut chunk).await.map_err(|error| AcceptError::Handshake(error.to_string()))?;
+        if read == 0 {
+            return Err(AcceptError::Handshake("the stream ended".into()));
+        }
+        let unread = head.len().saturating_sub(END.len() - 1);
+        head.extend_from_slice(&chunk[..read]);
+        if head[unread..].windows(END.len()).any(|window| window == END) {
+            return Ok(head);
+        }
+        if head.len() > HEAD_BYTES {
+            return Err(AcceptError::Handshake("the request has no end".into()));
+        }
+    }
+}
+
+async fn answer<Io>(io: &mut ReadAhead<Io>, response: &Response, body: &str) -> Result<(), AcceptError>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut bytes = Vec::new();
+    write_response(&mut bytes, response).map_err(not_an_upgrade)?;
+    bytes.extend_from_slice(body.as_bytes());
+    let written = async {
+        io.write_all(&bytes).await?;
+        io.flush().await
+    };
+    written.await.map_err(|error| AcceptError::Handshake(error.to_string()))
+}
+
+fn not_an_upgrade(error: Error) -> AcceptError {
+    AcceptError::Handshake(error.to_string())
 }
 
 /// Why a socket was not let in.
@@ -99,8 +202,95 @@ impl fmt::Display for AcceptError {
 
 impl std::error::Error for AcceptError {}
 
-fn refusal(status: StatusCode, body: &str) -> ErrorResponse {
-    let mut response = ErrorResponse::new((!body.is_empty()).then(|| body.to_owned()));
-    *response.status_mut() = status;
-    response
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use futures_lite::future::block_on;
+
+    const UPGRADE: &str = "GET /s/websocket?apikey=secret&vsn=2.0.0 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+        X-Api-Key: secret\r\n\r\n";
+
+    /// A client that says this, so many bytes at a time, and the server's answer.
+    struct Client<'a> {
+        says: &'a [u8],
+        at_a_time: usize,
+        hears: &'a mut Vec<u8>,
+    }
+
+    impl AsyncRead for Client<'_> {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+            let read = self.at_a_time.min(buf.len()).min(self.says.len());
+            let (now, later) = self.says.split_at(read);
+            buf[..read].copy_from_slice(now);
+            self.says = later;
+            Poll::Ready(Ok(read))
+        }
+    }
+
+    impl AsyncWrite for Client<'_> {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            self.get_mut().hears.extend_from_slice(buf);
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn read<'a>(
+        says: &'a str,
+        at_a_time: usize,
+        hears: &'a mut Vec<u8>,
+    ) -> Result<UpgradeRequest<Client<'a>>, AcceptError> {
+        block_on(UpgradeRequest::read(Client { says: says.as_bytes(), at_a_time, hears }))
+    }
+
+    #[test]
+    fn a_host_sees_the_request_before_it_answers() {
+        for at_a_time in [1, 3, 4, 7, 10_000] {
+            let mut hears = Vec::new();
+            let request = read(UPGRADE, at_a_time, &mut hears).unwrap();
+            assert_eq!(request.target(), "/s/websocket?apikey=secret&vsn=2.0.0");
+            assert!(request.headers().any(|header| header == ("x-api-key", "secret")));
+            assert!(!format!("{request:?}").contains("secret"));
+            let refused = block_on(request.refuse(401, r#"{"error":"no"}"#));
+            assert_eq!(refused, AcceptError::Refused { status: 401 });
+            let answer = String::from_utf8(hears).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");
+            assert!(answer.contains("content-length: 14\r\n"), "{answer}");
+            assert!(answer.ends_with("\r\n\r\n{\"error\":\"no\"}"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_let_in_is_answered_with_101() {
+        let mut hears = Vec::new();
+        let accepted = block_on(read(UPGRADE, 100, &mut hears).unwrap().accept(1024)).unwrap();
+        assert_eq!(accepted.serializer, Serializer::V2);
+        drop(accepted);
+        let answer = String::from_utf8(hears).unwrap().to_lowercase();
+        assert!(answer.starts_with("http/1.1 101 "), "{answer}");
+        assert!(answer.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"), "{answer}");
+    }
+
+    #[test]
+    fn what_is_no_upgrade_is_said_to_be_none() {
+        let long = format!("GET / HTTP/1.1\r\nA: {}", "x".repeat(HEAD_BYTES));
+        let followed = format!("{UPGRADE}and more");
+        let plain = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        for says in ["", "GET / HTTP/1.1\r\n", "\0\r\n\r\n", plain, &followed, &long] {
+            let refused = read(says, 1000, &mut Vec::new()).map(|_| ());
+            assert!(matches!(refused, Err(AcceptError::Handshake(_))), "{refused:?}: {says:.40}");
+        }
+    }
 }

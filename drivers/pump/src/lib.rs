@@ -34,7 +34,7 @@ pub mod tls;
 mod token_provider;
 mod websocket;
 
-pub use accept::{AcceptError, AcceptOptions, Accepted, accept};
+pub use accept::{AcceptError, AcceptOptions, Accepted, UpgradeRequest, accept};
 pub use client::{Channel, Client, ConnectOptions, connect_with};
 pub use clock::Clock;
 pub use errors::{ClosedError, SubscribeError};

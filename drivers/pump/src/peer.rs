@@ -58,6 +58,7 @@ enum Command {
     RefuseJoin { join: JoinId, response: Payload },
     Reply { to: ReplyTo, status: Status, response: Payload },
     Push { channel: ServerChannelId, event: Text, payload: Payload },
+    PushUserBroadcast { channel: ServerChannelId, event: Text, metadata: Option<Payload>, payload: Payload },
     PushEncoded { channel: ServerChannelId, frame: Frame },
     CloseChannel { channel: ServerChannelId, crashed: bool },
     Close { code: u16, reason: Text },
@@ -110,6 +111,22 @@ impl Peer {
         payload: Payload,
     ) -> Result<(), ClosedError> {
         self.send(Command::Push { channel, event: event.into(), payload }).await
+    }
+
+    /// Sends a Supabase user broadcast on one channel; see
+    /// [`ServerSession::push_user_broadcast`](rejoin_core::phoenix::ServerSession::push_user_broadcast).
+    /// Bytes for a client of vsn 1.0.0 are dropped.
+    ///
+    /// # Errors
+    /// If the socket is gone.
+    pub async fn push_user_broadcast(
+        &self,
+        channel: ServerChannelId,
+        event: impl Into<Text>,
+        metadata: Option<Payload>,
+        payload: Payload,
+    ) -> Result<(), ClosedError> {
+        self.send(Command::PushUserBroadcast { channel, event: event.into(), metadata, payload }).await
     }
 
     /// Hands over a frame that was encoded once for many, without waiting: a socket that does not
@@ -202,7 +219,9 @@ impl Lossy for Delivery {
 
     fn weight(&self) -> usize {
         match &self.0 {
-            ServerEvent::Join { payload, .. } | ServerEvent::Push { payload, .. } => 1 + payload.len() / WEIGHT_BYTES,
+            ServerEvent::Join { payload, .. }
+            | ServerEvent::Push { payload, .. }
+            | ServerEvent::UserBroadcast { payload, .. } => 1 + payload.len() / WEIGHT_BYTES,
             _ => 1,
         }
     }
@@ -227,6 +246,9 @@ impl Bridge<ServerSession> for PeerBridge {
             Command::RefuseJoin { join, response } => drop(session.refuse_join(now, join, response)),
             Command::Reply { to, status, response } => drop(session.reply(now, to, status, response)),
             Command::Push { channel, event, payload } => drop(session.push(now, channel, event, payload)),
+            Command::PushUserBroadcast { channel, event, metadata, payload } => {
+                drop(session.push_user_broadcast(now, channel, event, metadata, payload));
+            }
             Command::PushEncoded { channel, frame } => drop(session.push_encoded(now, channel, frame)),
             Command::CloseChannel { channel, crashed } => drop(session.close_channel(now, channel, crashed)),
             Command::Close { code, reason } => session.close(now, code, reason),
