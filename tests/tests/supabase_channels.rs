@@ -297,6 +297,26 @@ fn what_the_server_says_beyond_our_knowledge_is_passed_on() {
 }
 
 #[test]
+fn a_join_that_still_waits_for_the_transport_goes_with_its_channel_or_session() {
+    type End = fn(&mut SupabaseScript, ChannelId);
+    let ends: [End; 2] =
+        [|s, room| s.with(|session, now| session.unsubscribe(now, room)).unwrap(), |s, _| s.with(Session::close)];
+    for (end, token_provider) in ends.into_iter().flat_map(|end| [(end, false), (end, true)]) {
+        let mut config = supabase_config();
+        config.token_provider = token_provider;
+        let mut s = SupabaseScript::open(config);
+        s.plugged = true;
+        let room = s.subscribe("room", &ChannelConfig::default());
+        end(&mut s, room);
+        s.plugged = false;
+        s.drain();
+        s.advance(secs(60));
+        assert!(s.joins(ROOM).is_empty());
+        assert_eq!(s.session.channel_state(room), None);
+    }
+}
+
+#[test]
 fn a_handler_that_leaves_and_subscribes_on_every_event_leaves_nothing_behind() {
     let mut s = SupabaseScript::open(supabase_config());
     let mut size = 0;

@@ -5,6 +5,7 @@
 
 use core::time::Duration;
 
+use super::channel::Phase;
 use super::event::CloseReason;
 use super::ids::ChannelId;
 use super::lane::Outgoing;
@@ -27,12 +28,15 @@ impl Session {
     pub(crate) fn next_up(&self) -> Option<NextUp> {
         Some(match self.lane.head()? {
             Outgoing::Open(request) => NextUp::Dial(request.conn),
-            Outgoing::Join(id) => NextUp::Join(*id),
+            Outgoing::Join(id) if self.channels.get(*id).is_some_and(|c| c.phase == Phase::Queued) => NextUp::Join(*id),
             Outgoing::Notice(id) => NextUp::Notice(*id),
             Outgoing::Heartbeat => NextUp::Heartbeat,
-            Outgoing::Close { .. } | Outgoing::Abort { .. } | Outgoing::Leave { .. } | Outgoing::Push(_) => {
-                NextUp::Other
-            }
+            // A join among them is void: its channel has gone, or the session is closing.
+            Outgoing::Close { .. }
+            | Outgoing::Abort { .. }
+            | Outgoing::Leave { .. }
+            | Outgoing::Push(_)
+            | Outgoing::Join(_) => NextUp::Other,
         })
     }
 
