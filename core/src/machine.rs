@@ -16,7 +16,9 @@ use crate::time::Timestamp;
 /// change state and take the current time first; a time earlier than one already seen counts as
 /// that later one. *Outputs* (`poll_*`) are drained until `None`, in any order and at any time:
 /// order holds inside a lane, not between lanes, so that a full socket delays no event, a slow
-/// reader delays no heartbeat and an HTTP request delays neither. *Getters* change nothing.
+/// reader delays no heartbeat and an HTTP request delays neither. What leaves is decided when the
+/// transport lane is polled, which may fill the others even where it gives `None`: before going to
+/// sleep, look at those last. *Getters* change nothing.
 pub trait Machine {
     /// What the application gets to see.
     type Event;

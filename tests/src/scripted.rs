@@ -8,6 +8,8 @@ use rejoin_core::{
     ConnId, ConnectRequest, Frame, Machine, OpenError, Payload, Text, Timestamp, TransportAction, TransportEvent,
 };
 
+use crate::storm::Polls;
+
 /// A machine whose lanes are drained after every input, with the times of what came out.
 #[derive(Debug)]
 pub struct Scripted<M: Machine> {
@@ -21,6 +23,8 @@ pub struct Scripted<M: Machine> {
     pub answers_heartbeats: bool,
     /// Whether the transport takes anything at the moment.
     pub plugged: bool,
+    /// In which order the lanes are drained.
+    pub polls: Polls,
     /// Every attempt to connect.
     pub dials: Vec<(Timestamp, ConnectRequest)>,
     /// Every connection that was closed (with the code) or dropped.
@@ -82,6 +86,7 @@ impl<M: Machine> Scripted<M> {
             serializer,
             answers_heartbeats: true,
             plugged: false,
+            polls: Polls::TransportFirst,
             dials: Vec::new(),
             ends: Vec::new(),
             join_refs: BTreeMap::new(),
@@ -214,36 +219,13 @@ impl<M: Machine> Scripted<M> {
     }
 
     /// Takes everything out of the lanes.
-    #[expect(clippy::missing_panics_doc, reason = "a client that sends malformed frames has failed its test")]
     pub fn drain(&mut self) {
         loop {
-            let mut heartbeats = Vec::new();
-            while !self.plugged
-                && let Some(action) = self.session.poll_transport()
-            {
-                match action {
-                    TransportAction::Open(request) => self.dials.push((self.now, request)),
-                    TransportAction::Close { conn, code, .. } => self.ends.push((self.now, conn, Some(code))),
-                    TransportAction::Abort { conn } => self.ends.push((self.now, conn, None)),
-                    TransportAction::Send { conn, frame } => {
-                        let message = self.serializer.decode_from_client(frame).expect("we send messages");
-                        let sent = Sent { at: self.now, conn, message };
-                        if self.answers_heartbeats && sent.event() == "heartbeat" {
-                            heartbeats.push(sent.clone());
-                        }
-                        if sent.event() == "phx_join" {
-                            self.join_refs.insert(sent.topic().to_owned(), sent.join_ref().to_owned());
-                        }
-                        self.sent.push(sent);
-                    }
-                }
-            }
-            while let Some(request) = self.session.poll_request() {
-                self.requests.push((self.now, request));
-            }
-            while let Some(event) = self.session.poll_event() {
-                self.events.push((self.now, event));
-            }
+            let answered = self.sent.len();
+            // What the transport lane decides when it is polled may fill the others and give nothing.
+            while self.poll_lanes() || self.poll_lanes() {}
+            let beats = |sent: &&Sent| self.answers_heartbeats && sent.event() == "heartbeat";
+            let heartbeats: Vec<_> = self.sent[answered..].iter().filter(beats).cloned().collect();
             if heartbeats.is_empty() {
                 return;
             }
@@ -251,5 +233,61 @@ impl<M: Machine> Scripted<M> {
                 self.answer(&heartbeat, "ok", "{}");
             }
         }
+    }
+
+    /// One round through the lanes; whether anything came out.
+    fn poll_lanes(&mut self) -> bool {
+        match self.polls {
+            Polls::TransportFirst => self.poll_actions() | self.poll_requests() | self.poll_events(),
+            Polls::EventsFirst => self.poll_events() | self.poll_requests() | self.poll_actions(),
+            Polls::InTurn => self.poll_action() | self.poll_event() | self.poll_request(),
+        }
+    }
+
+    fn poll_actions(&mut self) -> bool {
+        std::iter::from_fn(|| self.poll_action().then_some(())).count() > 0
+    }
+
+    fn poll_requests(&mut self) -> bool {
+        std::iter::from_fn(|| self.poll_request().then_some(())).count() > 0
+    }
+
+    fn poll_events(&mut self) -> bool {
+        std::iter::from_fn(|| self.poll_event().then_some(())).count() > 0
+    }
+
+    fn poll_action(&mut self) -> bool {
+        if self.plugged {
+            return false;
+        }
+        let Some(action) = self.session.poll_transport() else { return false };
+        match action {
+            TransportAction::Open(request) => self.dials.push((self.now, request)),
+            TransportAction::Close { conn, code, .. } => self.ends.push((self.now, conn, Some(code))),
+            TransportAction::Abort { conn } => self.ends.push((self.now, conn, None)),
+            TransportAction::Send { conn, frame } => {
+                let message = self.serializer.decode_from_client(frame).expect("we send messages");
+                let sent = Sent { at: self.now, conn, message };
+                if sent.event() == "phx_join" {
+                    self.join_refs.insert(sent.topic().to_owned(), sent.join_ref().to_owned());
+                }
+                self.sent.push(sent);
+            }
+        }
+        true
+    }
+
+    fn poll_request(&mut self) -> bool {
+        let request = self.session.poll_request();
+        let came = request.is_some();
+        self.requests.extend(request.map(|request| (self.now, request)));
+        came
+    }
+
+    fn poll_event(&mut self) -> bool {
+        let event = self.session.poll_event();
+        let came = event.is_some();
+        self.events.extend(event.map(|event| (self.now, event)));
+        came
     }
 }
