@@ -3,9 +3,14 @@
 //!
 //! `SIM_SEED=<n>` plays one seed, `SIM_SEEDS=<n>` so many of them.
 
-use rejoin_sim::supabase_storm::{SupabaseStorm, Treatment};
+use std::collections::BTreeSet;
+
+use rejoin_sim::Polls;
+use rejoin_sim::supabase_storm::{SupabaseStorm, Transcript, Treatment};
 
 const SEEDS: u64 = 2_000;
+/// For what takes several runs of each.
+const SOME: u64 = 150;
 
 #[test]
 fn no_storm_over_a_supabase_session_breaks_a_promise() {
@@ -14,6 +19,79 @@ fn no_storm_over_a_supabase_session_breaks_a_promise() {
             panic!("SIM_SEED={seed}: {what}");
         }
     }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_transcript() {
+    for (storm, transcript) in storms() {
+        assert_eq!(SupabaseStorm::of_seed(storm.seed).run(Treatment::PLAIN), Ok(transcript), "seed {}", storm.seed);
+    }
+}
+
+#[test]
+fn the_order_in_which_lanes_are_drained_changes_nothing() {
+    for (storm, transcript) in storms() {
+        for polls in [Polls::EventsFirst, Polls::InTurn] {
+            let treated = storm.run(Treatment { polls, ..Treatment::PLAIN });
+            assert_eq!(treated.as_ref(), Ok(&transcript), "seed {} {polls:?}", storm.seed);
+        }
+    }
+}
+
+#[test]
+fn timeouts_that_nobody_asked_for_and_words_about_past_connections_change_nothing() {
+    for (storm, transcript) in storms() {
+        let treated = storm.run(Treatment { spurious: true, stale: true, ..Treatment::PLAIN });
+        assert_eq!(treated.as_ref(), Ok(&transcript), "seed {}", storm.seed);
+    }
+}
+
+#[test]
+fn storms_bring_about_everything_that_can_be_reported() {
+    let seen: BTreeSet<String> = storms().flat_map(|(_, transcript)| transcript.kinds).collect();
+    for kind in [
+        "Broadcast",
+        "ChannelClosed Left",
+        "ChannelClosed Refused",
+        "ChannelClosed ServerClosed",
+        "ChannelClosed SessionClosed",
+        "ChannelErrored Closed",
+        "ChannelErrored ConnectionLost",
+        "ChannelErrored Crashed",
+        "ChannelErrored Forgotten",
+        "Disconnected Closed",
+        "Disconnected ConnectTimeout",
+        "Disconnected HeartbeatTimeout",
+        "Disconnected Open",
+        "Disconnected Requested",
+        "Gap",
+        "PushDone Dropped",
+        "PushDone Error",
+        "PushDone Ok",
+        "PushDone Sent",
+        "PushDone TimedOut",
+        "PushDone Unknown",
+        "SubscribeFailed NoToken",
+        "SubscribeFailed Refused",
+        "SubscribeFailed TimedOut",
+        "System",
+        "TokenExpired",
+        "TokenRefreshed",
+        "TokenUnavailable Expired",
+        "TokenUnavailable Provider",
+        "TokenUnavailable TimedOut",
+    ] {
+        assert!(seen.iter().any(|seen| seen.starts_with(kind)), "no {kind}");
+    }
+}
+
+/// Some storms that break no promise, and what came of them.
+fn storms() -> impl Iterator<Item = (SupabaseStorm, Transcript)> {
+    seeds(SOME).map(|seed| {
+        let storm = SupabaseStorm::of_seed(seed);
+        let transcript = storm.run(Treatment::PLAIN).unwrap_or_else(|what| panic!("SIM_SEED={seed}: {what}"));
+        (storm, transcript)
+    })
 }
 
 fn seeds(default: u64) -> std::ops::Range<u64> {

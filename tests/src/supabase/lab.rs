@@ -235,8 +235,9 @@ impl<W: Watch> Lab<W> {
     fn settle(&mut self) {
         while match self.polls {
             Polls::TransportFirst => self.take_action() || self.take_news(),
-            Polls::EventsFirst => self.take_news() || self.take_action(),
-            Polls::InTurn => self.take_news() | self.take_action(),
+            // The last look into the transport lane may have made news, though nothing came out.
+            Polls::EventsFirst => self.take_news() || self.take_action() || self.take_news(),
+            Polls::InTurn => self.take_action() | self.take_news(),
         } {}
         self.watch.rests(self.now, &self.client);
         while let Some(action) = self.project.poll_transport() {

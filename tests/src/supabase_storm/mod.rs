@@ -5,6 +5,7 @@ mod op;
 mod oracle;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use rejoin_core::phoenix::{ConnectionState, Overflow};
 use rejoin_core::supabase::{AccessToken, ChannelState, Config, Session, TokenFailure};
 use rejoin_core::wire::Serializer;
-use rejoin_core::{ConnId, Jitter, Machine, Text, Timestamp, TransportEvent};
+use rejoin_core::{ConnId, Jitter, Machine, OpenError, Text, Timestamp, TransportEvent};
 
 pub use op::{Op, Order, Provider, Room};
 
@@ -56,8 +57,8 @@ pub struct Transcript {
     pub actions: u64,
     /// Hash of everything that the client reported, with times.
     pub events: u64,
-    /// How many channels were joined, again or not.
-    pub joins: usize,
+    /// What kinds of events were reported, such as `SubscribeFailed NoToken Expired`.
+    pub kinds: BTreeSet<String>,
 }
 
 impl SupabaseStorm {
@@ -102,7 +103,7 @@ impl SupabaseStorm {
         world.heal();
         // The longest wait for the next attempt, its refusal, the longest wait for the next join and
         // its refusal, some of them more than once.
-        world.lab.advance(Duration::from_secs(600));
+        world.lab.advance(Duration::from_secs(300));
         world.check_liveness();
         world.close_and_check();
     }
@@ -171,7 +172,7 @@ impl World {
         for conn in past {
             let refused = r#"[null,null,"realtime:a","phx_close",{}]"#;
             for event in [
-                TransportEvent::Opened { conn },
+                TransportEvent::OpenFailed { conn, error: OpenError::io("late") },
                 TransportEvent::Received { conn, frame: rejoin_core::Frame::Text(refused.into()) },
                 TransportEvent::Closed { conn, code: Some(1012), reason: Text::EMPTY },
             ] {

@@ -1,7 +1,7 @@
 //! What must hold for everything that a Supabase session does, whatever its user, its clock, its
 //! provider and its server do.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rejoin_core::phoenix::{ChannelId, PushId, PushOutcome};
@@ -36,7 +36,7 @@ pub(crate) struct Oracle {
     next: Option<Next>,
     connected: bool,
     closed: bool,
-    joined: usize,
+    kinds: BTreeSet<String>,
     recorder: Recorder,
     reported: Fingerprint,
     violations: Vec<String>,
@@ -93,7 +93,7 @@ impl Oracle {
             next: None,
             connected: false,
             closed: false,
-            joined: 0,
+            kinds: BTreeSet::new(),
             recorder: Recorder::default(),
             reported: Fingerprint::default(),
             violations: Vec::new(),
@@ -109,7 +109,8 @@ impl Oracle {
     }
 
     pub(super) fn transcript(&self) -> Transcript {
-        Transcript { actions: self.recorder.actions.finish(), events: self.reported.finish(), joins: self.joined }
+        let (actions, events) = (self.recorder.actions.finish(), self.reported.finish());
+        Transcript { actions, events, kinds: self.kinds.clone() }
     }
 
     pub(super) fn subscribes(&mut self, id: ChannelId, room: Room) {
@@ -250,7 +251,6 @@ impl Oracle {
                 if *again {
                     self.next = Some(Next::Gap(*channel));
                 }
-                self.joined += 1;
                 (log.joined, log.joined_before) = (true, true);
                 wrong
             }
@@ -358,6 +358,7 @@ impl Watch for Oracle {
             self.accuse("an event shows a token");
         }
         self.reported.add(now, &shown);
+        self.kinds.insert(kind(&shown));
         if self.closed {
             self.accuse(format!("S3: {event:?} after Closed"));
         }
@@ -397,6 +398,14 @@ impl Watch for Oracle {
             self.accuse("a channel is refused for good and stays");
         }
     }
+}
+
+/// The first names in the words for an event.
+fn kind(shown: &str) -> String {
+    let words = shown.split(|c: char| !c.is_alphanumeric());
+    let names = words.filter(|word| word.starts_with(|c: char| c.is_ascii_uppercase()));
+    let names = names.filter(|name| !["ChannelId", "Key", "PushId"].contains(name));
+    names.take(3).collect::<Vec<_>>().join(" ")
 }
 
 fn is_past(retry: Retry, now: Timestamp) -> bool {
