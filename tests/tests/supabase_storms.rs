@@ -5,18 +5,27 @@
 
 use std::collections::BTreeSet;
 
-use rejoin_sim::Polls;
 use rejoin_sim::supabase_storm::{SupabaseStorm, Transcript, Treatment};
+use rejoin_sim::{Climate, Polls};
 
 const SEEDS: u64 = 2_000;
 /// For what takes several runs of each.
 const SOME: u64 = 150;
 
 #[test]
-fn no_storm_over_a_supabase_session_breaks_a_promise() {
-    for seed in seeds(SEEDS) {
-        if let Err(what) = SupabaseStorm::of_seed(seed).run(Treatment::PLAIN) {
-            panic!("SIM_SEED={seed}: {what}");
+fn no_lawful_storm_over_a_supabase_session_breaks_a_promise() {
+    weather(Climate::Lawful, SEEDS);
+}
+
+#[test]
+fn no_hostile_storm_over_a_supabase_session_breaks_a_safety_promise() {
+    weather(Climate::Hostile, SEEDS);
+}
+
+fn weather(climate: Climate, count: u64) {
+    for seed in seeds(count) {
+        if let Err(what) = SupabaseStorm::of_seed(seed, climate).run(Treatment::PLAIN) {
+            panic!("SIM_SEED={seed} ({climate:?}): {what}");
         }
     }
 }
@@ -24,7 +33,12 @@ fn no_storm_over_a_supabase_session_breaks_a_promise() {
 #[test]
 fn the_same_seed_gives_the_same_transcript() {
     for (storm, transcript) in storms() {
-        assert_eq!(SupabaseStorm::of_seed(storm.seed).run(Treatment::PLAIN), Ok(transcript), "seed {}", storm.seed);
+        assert_eq!(
+            SupabaseStorm::of_seed(storm.seed, storm.climate).run(Treatment::PLAIN),
+            Ok(transcript),
+            "seed {}",
+            storm.seed
+        );
     }
 }
 
@@ -88,7 +102,7 @@ fn storms_bring_about_everything_that_can_be_reported() {
 /// Some storms that break no promise, and what came of them.
 fn storms() -> impl Iterator<Item = (SupabaseStorm, Transcript)> {
     seeds(SOME).map(|seed| {
-        let storm = SupabaseStorm::of_seed(seed);
+        let storm = SupabaseStorm::of_seed(seed, Climate::Lawful);
         let transcript = storm.run(Treatment::PLAIN).unwrap_or_else(|what| panic!("SIM_SEED={seed}: {what}"));
         (storm, transcript)
     })

@@ -91,8 +91,6 @@ impl<W: Watch> Lab<W> {
     /// The same under somebody's eyes.
     #[must_use]
     pub fn watched(config: Config, project: PeerConfig, watch: W) -> Self {
-        let mut network = Network::new(Climate::Lawful, 0);
-        network.weather.latency_ms = 10;
         let mut client = Session::new(config, Timestamp::ZERO);
         client.set_wall_clock(Timestamp::ZERO, project.unix_epoch);
         Self {
@@ -110,7 +108,7 @@ impl<W: Watch> Lab<W> {
             watch,
             provider: None,
             questions: VecDeque::new(),
-            network,
+            network: network(Climate::Lawful, 0),
             upgrades: BTreeMap::new(),
         }
     }
@@ -144,6 +142,11 @@ impl<W: Watch> Lab<W> {
             self.step();
         }
         self.now = until;
+    }
+
+    /// What happens to frames on their way. Wanted before anything is sent.
+    pub fn weather(&mut self, climate: Climate, seed: u64) {
+        self.network = network(climate, seed);
     }
 
     /// How attempts to connect fare on their way to the project.
@@ -331,6 +334,12 @@ impl<W> fmt::Debug for Lab<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lab").field("now", &self.now).field("client", &self.client).finish_non_exhaustive()
     }
+}
+
+fn network(climate: Climate, seed: u64) -> Network {
+    let mut network = Network::new(climate, seed);
+    network.weather.latency_ms = 10;
+    network
 }
 
 /// Path and query of a URL.

@@ -22,14 +22,16 @@ use crate::rng::Rng;
 use crate::storm::{Polls, panic_text};
 use crate::supabase::{Lab, PeerConfig};
 use crate::supabase_script::{EPOCH, supabase_config, token};
-use crate::weather::Dial;
+use crate::weather::{Climate, Dial};
 use oracle::Oracle;
 
-/// A seed and what happens.
+/// Everything that decides a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SupabaseStorm {
-    /// Decides the client's configuration.
+    /// Decides the client's configuration and the dice of the network.
     pub seed: u64,
+    /// What the network does to frames.
+    pub climate: Climate,
     /// What happens, and how many milliseconds after what happened before.
     pub ops: Vec<(u32, Op)>,
 }
@@ -64,22 +66,34 @@ pub struct Transcript {
 impl SupabaseStorm {
     /// The storm of a seed: about a hundred operations.
     #[must_use]
-    pub fn of_seed(seed: u64) -> Self {
+    pub fn of_seed(seed: u64, climate: Climate) -> Self {
         let mut rng = Rng::new(seed ^ 0x5eed);
         let count = 20 + rng.below(100);
         let mut ops = vec![(0, Op::Connect)];
         ops.extend((0..count).map(|_| (Op::pause(&mut rng), Op::random(&mut rng))));
-        Self { seed, ops }
+        Self { seed, climate, ops }
     }
 
-    /// Plays the storm; then heals the world, checks that everything comes back, and closes.
+    /// The storm of some choices, a fuzzer's.
+    #[must_use]
+    pub fn of_choices(seed: u64, choices: &[u32]) -> Self {
+        let op = |choice: &u32| {
+            let mut rng = Rng::new((*choice).into());
+            (Op::pause(&mut rng), Op::random(&mut rng))
+        };
+        let ops = std::iter::once((0, Op::Connect)).chain(choices.iter().map(op)).collect();
+        Self { seed, climate: Climate::Hostile, ops }
+    }
+
+    /// Plays the storm; then, if it was lawful, heals the world and checks that everything comes
+    /// back; and closes.
     ///
     /// # Errors
     /// What was wrong: the promises that were broken, or the panic.
     pub fn run(&self, treatment: Treatment) -> Result<Transcript, String> {
         let mut played = Vec::new();
         let run = catch_unwind(AssertUnwindSafe(|| {
-            let mut world = World::new(self.config(), treatment);
+            let mut world = World::new(self, treatment);
             self.play(&mut world, &mut played);
             world.lab
         }));
@@ -100,11 +114,13 @@ impl SupabaseStorm {
                 return;
             }
         }
-        world.heal();
-        // The longest wait for the next attempt, its refusal, the longest wait for the next join and
-        // its refusal, some of them more than once.
-        world.lab.advance(Duration::from_secs(300));
-        world.check_liveness();
+        if self.climate == Climate::Lawful {
+            world.heal();
+            // The longest wait for the next attempt, its refusal, the longest wait for the next join
+            // and its refusal, some of them more than once.
+            world.lab.advance(Duration::from_secs(300));
+            world.check_liveness();
+        }
         world.close_and_check();
     }
 
@@ -143,9 +159,11 @@ struct World {
 }
 
 impl World {
-    fn new(config: Config, treatment: Treatment) -> Self {
-        let watch = Oracle::new(&config);
+    fn new(storm: &SupabaseStorm, treatment: Treatment) -> Self {
+        let config = storm.config();
+        let watch = Oracle::new(&config, storm.climate);
         let mut lab = Lab::watched(config, PeerConfig::default(), watch);
+        lab.weather(storm.climate, storm.seed);
         lab.watch.wall(Timestamp::ZERO, EPOCH);
         lab.polls = treatment.polls;
         let provider = Rc::new(RefCell::new(Provider::Fresh { expires_in_s: 100 }));
