@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 use core::fmt;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use serde::{Deserialize, Serialize};
 
 use crate::text::Text;
@@ -77,6 +77,18 @@ impl Payload {
     /// The part of this JSON payload that `part`, a borrow of its text, stands for.
     pub(crate) fn slice(&self, part: &str) -> Self {
         self.as_text().map_or_else(|| self.clone(), |text| Self::unread_json(text.slice_ref(part)))
+    }
+
+    /// This part of it alone, without touching the reference count.
+    pub(crate) fn narrow(mut self, range: core::ops::Range<usize>) -> Self {
+        // In place: a buffer that was just written to in parts is slow to move.
+        let bytes = match &mut self.0 {
+            Repr::Json(text) => text.bytes_mut(),
+            Repr::Binary(bytes) => bytes,
+        };
+        bytes.truncate(range.end);
+        bytes.advance(range.start);
+        self
     }
 
     /// Reads the payload as JSON; the result may borrow from it.

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 
 use super::channel_config::RejoinPolicy;
-use super::envelope::take_apart;
+use super::envelope::{TextBroadcast, take_apart};
 use super::event::{CloseReason, Event, HeartbeatStatus, Retry, SubscribeFailure, Trouble};
 use super::refusal::{Refusal, RefusalClass, SystemMessage};
 use super::session::Session;
@@ -35,12 +35,16 @@ impl Session {
 
     #[inline]
     fn absorb_message(&mut self, channel: ChannelId, event: Text, payload: Payload) {
-        if event == "broadcast"
-            && let Some(broadcast) = take_apart(&payload)
-        {
-            let (event, payload, meta) = (broadcast.event, broadcast.payload, broadcast.meta);
-            return self.message(Event::Broadcast { channel, event, payload, meta });
-        }
+        let payload = if event == "broadcast" {
+            match take_apart(payload) {
+                Ok(TextBroadcast { event, meta, payload }) => {
+                    return self.message(Event::Broadcast { channel, event, payload, meta });
+                }
+                Err(other) => other,
+            }
+        } else {
+            payload
+        };
         if event == "system"
             && let Some(message) = SystemMessage::of(payload.clone())
         {

@@ -5,6 +5,7 @@
 //! may come and one comes nearly always: `{"event":…,"meta":…,"payload":…,"type":"broadcast"}`.
 
 use alloc::borrow::Cow;
+use core::ops::Range;
 
 use serde_json::value::RawValue;
 
@@ -20,16 +21,20 @@ pub(crate) struct TextBroadcast {
     pub(crate) payload: Payload,
 }
 
-/// `None` if this is no object with an `event` that is a string. Nothing else is insisted on: not
-/// every sender says the `type`, and no payload, or null, is `{}` (section 2.5).
-pub(crate) fn take_apart(payload: &Payload) -> Option<TextBroadcast> {
-    let text = payload.as_text()?;
-    scan(text).or_else(|| parse(text))
+/// Gives it back if this is no object with an `event` that is a string. Nothing else is insisted on:
+/// not every sender says the `type`, and no payload, or null, is `{}` (section 2.5).
+#[inline]
+pub(crate) fn take_apart(whole: Payload) -> Result<TextBroadcast, Payload> {
+    match whole.as_text().and_then(scan) {
+        Some((event, meta, payload)) => Ok(TextBroadcast { event, meta, payload: whole.narrow(payload) }),
+        None => whole.as_text().and_then(parse).ok_or(whole),
+    }
 }
 
-/// Looks at the two ends only, however large the payload between them is.
+/// The event, the meta, and where the payload lies, by a look at the two ends, however large the
+/// payload between them is.
 #[inline]
-fn scan(text: &Text) -> Option<TextBroadcast> {
+fn scan(text: &Text) -> Option<(Text, Option<Payload>, Range<usize>)> {
     let (event, rest) = string(text.as_bytes().strip_prefix(br#"{"event":"#)?)?;
     let (meta, rest) = match rest.strip_prefix(br#","meta":"#) {
         Some(rest) => object(rest).map(|(meta, rest)| (Some(meta), rest))?,
@@ -38,14 +43,16 @@ fn scan(text: &Text) -> Option<TextBroadcast> {
     // In valid JSON this tail is a member of the outermost object and nothing else. The last brace
     // closes that object. No quote of the tail is escaped, as none follows a backslash, and so they
     // open and close by turns, counted from the last, which closes: the comma is in no string.
-    let payload = rest.strip_prefix(br#","payload":"#)?.strip_suffix(br#","type":"broadcast"}"#)?;
+    let tail = br#","type":"broadcast"}"#;
+    let payload = rest.strip_prefix(br#","payload":"#)?.strip_suffix(tail)?;
     // A sender's own member may stand in between. A plain one shows here; an object's or an array's
     // ends look like the payload's, and then it is the reader who finds no JSON.
     if !matches!(payload, [b'{', .., b'}'] | [b'[', .., b']']) {
         return None;
     }
-    let json = |part| Payload::unread_json(text.slice_bytes(part));
-    Some(TextBroadcast { event: text.slice_bytes(event), meta: meta.map(json), payload: json(payload) })
+    let end = text.as_bytes().len() - tail.len();
+    let meta = meta.map(|meta| Payload::unread_json(text.slice_bytes(meta)));
+    Some((text.slice_bytes(event), meta, end - payload.len()..end))
 }
 
 /// The object that this begins with, up to the brace that closes it, and what follows.
@@ -112,7 +119,7 @@ mod tests {
     }
 
     fn apart(text: &str) -> Option<TextBroadcast> {
-        take_apart(&unread(text.as_bytes()))
+        take_apart(unread(text.as_bytes())).ok()
     }
 
     /// What the whole object says to a parser that reads all of it.
@@ -202,7 +209,7 @@ mod tests {
             let at = at.index(text.len());
             text[at] = byte;
             text.truncate(if cut { at } else { text.len() });
-            if let Some(broadcast) = take_apart(&unread(&text)) {
+            if let Ok(broadcast) = take_apart(unread(&text)) {
                 let parts = broadcast.event.as_bytes().len() + broadcast.payload.len();
                 prop_assert!(parts <= text.len() + Payload::EMPTY.len(), "{:?}", broadcast);
             }
@@ -218,7 +225,7 @@ mod tests {
             (br#"{"event":"e","meta":{"id":"}\"","of":[{}]},"payload":"#, Some(r#"{"id":"}\"","of":[{}]}"#)),
         ] {
             let whole = unread(&[head, &bomb, br#","type":"broadcast"}"#].concat());
-            let broadcast = take_apart(&whole).unwrap();
+            let broadcast = take_apart(whole.clone()).unwrap();
             assert_eq!(broadcast.event, "e");
             assert_eq!(broadcast.meta.as_ref().and_then(Payload::as_json), meta);
             assert_eq!(broadcast.payload.as_bytes(), bomb);
@@ -234,7 +241,8 @@ mod tests {
         {
             assert_eq!(apart(other), None, "{other}");
         }
-        assert_eq!(take_apart(&Payload::binary(Bytes::from_static(br#"{"event":"e"}"#))), None);
+        let binary = Payload::binary(Bytes::from_static(br#"{"event":"e"}"#));
+        assert_eq!(take_apart(binary.clone()), Err(binary));
     }
 
     #[test]
