@@ -207,7 +207,12 @@ where
     /// Reads while the events of each message find room, and within the budget.
     fn read(&mut self, cx: &mut Context<'_>, now: Timestamp, budget: &mut Budget) -> bool {
         let mut moved = false;
-        while !budget.is_spent() && self.bridge.poll_ready(cx).is_ready() {
+        while !budget.is_spent() {
+            // First: a machine whose events have piled up drops the messages that are read on top.
+            moved |= self.deliver(cx, now);
+            if self.bridge.poll_ready(cx).is_pending() {
+                break;
+            }
             let Link::Up(up) = &mut self.link else { return moved };
             let conn = up.conn;
             let Poll::Ready(read) = up.poll_read(cx) else { return moved };
@@ -228,7 +233,6 @@ where
                     self.machine.handle_transport(now, TransportEvent::Closed { conn, code, reason });
                 }
             }
-            self.deliver(cx, now);
         }
         moved
     }
