@@ -118,14 +118,11 @@ impl Lab {
         self.rig.settle();
     }
 
-    /// How sockets to come are served.
-    pub(crate) fn configure(&self, change: impl FnOnce(&mut PeerConfig)) {
-        change(&mut self.server.config.lock().unwrap());
-    }
-
     /// Whether the server stops reading and writing, without a word.
-    pub(crate) fn silence(&self, silent: bool) {
+    pub(crate) fn silence(&mut self, silent: bool) {
         self.server.silent.store(silent, Ordering::SeqCst);
+        // It slept through what would have woken it.
+        self.rig.poll_all();
     }
 
     /// What the server has seen since this was asked last.

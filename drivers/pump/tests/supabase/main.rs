@@ -4,5 +4,10 @@ mod lab;
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod connection;
 mod lifetimes;
+mod listening;
+mod pressure;
+mod pushing;
 mod sharing;
+mod tokens;
