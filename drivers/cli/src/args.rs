@@ -56,12 +56,38 @@ pub(crate) struct ConnectionArgs {
     pub(crate) runtime: RuntimeName,
 }
 
+/// What `--dialect supabase` has besides. Variables are read there and nowhere else, so that no
+/// help shows what is in them.
+#[derive(Debug, Group)]
+#[command(next_help_heading = "Options of --dialect supabase")]
+pub(crate) struct SupabaseArgs {
+    /// The project's anon or publishable key; default is the variable SUPABASE_KEY.
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) apikey: Option<String>,
+    /// The user's access token; default is the variable SUPABASE_TOKEN, else to come as the key's role.
+    #[arg(long, value_name = "JWT", allow_hyphen_values = true)]
+    pub(crate) token: Option<String>,
+    /// A file with the access token, which is read anew whenever one is wanted.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<String>,
+    /// Join private channels: the database's policies decide who may.
+    #[arg(long)]
+    pub(crate) private: bool,
+    /// Join with `self`: the client's own broadcasts come back to it.
+    #[arg(long = "self")]
+    pub(crate) echo: bool,
+    /// Join with `ack`: the server answers broadcasts. `send` waits for the answers and prints them.
+    #[arg(long)]
+    pub(crate) ack: bool,
+}
+
 #[derive(Debug, Group)]
 pub(crate) struct ListenArgs {
-    /// The socket's base, such as ws://localhost:4000/socket; http(s) and a final /websocket are fine.
+    /// The socket's base, such as ws://localhost:4000/socket, or a Supabase project's URL, such as
+    /// https://PROJECT.supabase.co; http(s) and a final /websocket are fine.
     #[arg(value_name = "URL")]
     pub(crate) url: String,
-    /// Topics to join.
+    /// Topics to join. Supabase's are written with or without `realtime:`, and printed with it.
     #[arg(value_name = "TOPIC", required = true)]
     pub(crate) topics: Vec<String>,
     #[command(flatten)]
@@ -69,7 +95,7 @@ pub(crate) struct ListenArgs {
     /// Print one JSON object a line instead of text.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Exit after N messages.
+    /// Exit after N messages and broadcasts.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) count: Option<String>,
     /// Exit after this time, such as 30s.
@@ -78,7 +104,7 @@ pub(crate) struct ListenArgs {
     /// A query parameter of the socket; may be repeated.
     #[arg(long, value_name = "K=V", allow_hyphen_values = true)]
     pub(crate) param: Vec<String>,
-    /// The payload of every join; default {}.
+    /// The payload of every join; default {}. Only of Phoenix: Supabase's are made of other options.
     #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     pub(crate) join_payload: Option<String>,
     /// How often a heartbeat is sent; default 30s.
@@ -87,17 +113,20 @@ pub(crate) struct ListenArgs {
     /// Write the conversation, credentials taken out, for `rejoin explain` and for replays.
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<String>,
+    #[command(flatten)]
+    pub(crate) supabase: SupabaseArgs,
 }
 
 #[derive(Debug, Group)]
 pub(crate) struct SendArgs {
-    /// The socket's base, such as ws://localhost:4000/socket; http(s) and a final /websocket are fine.
+    /// The socket's base, such as ws://localhost:4000/socket, or a Supabase project's URL, such as
+    /// https://PROJECT.supabase.co; http(s) and a final /websocket are fine.
     #[arg(value_name = "URL")]
     pub(crate) url: String,
-    /// The topic to join.
+    /// The topic to join. Supabase's are written with or without `realtime:`.
     #[arg(value_name = "TOPIC")]
     pub(crate) topic: String,
-    /// The event to push.
+    /// The event to push, or to broadcast with --dialect supabase.
     #[arg(value_name = "EVENT")]
     pub(crate) event: String,
     /// JSON, or - to read it from the standard input; default {}.
@@ -111,12 +140,14 @@ pub(crate) struct SendArgs {
     /// Push N times a second; default as fast as the server takes them.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) rate: Option<String>,
-    /// Wait for the replies and print them.
+    /// Wait for the replies and print them. With Supabase the same as --ack.
     #[arg(long)]
     pub(crate) reply: bool,
     /// How long connecting and joining may take, and then each reply.
     #[arg(long, value_name = "DURATION", default_value = "10s", allow_hyphen_values = true)]
     pub(crate) timeout: String,
+    #[command(flatten)]
+    pub(crate) supabase: SupabaseArgs,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

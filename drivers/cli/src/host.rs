@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_channel::Receiver;
 use rejoin_pump::core::phoenix::Config;
+use rejoin_pump::core::supabase;
 use rejoin_pump::{Client, ConnectOptions, Runtime};
 
 use crate::args::RuntimeName;
@@ -45,6 +46,16 @@ pub(crate) trait Host: Clone + Send + Sync + 'static {
     /// A client whose pump runs in the background; the task ends when the client is closed.
     fn connect(&self, config: Config, options: ConnectOptions) -> (Client, Task) {
         let (client, pump) = rejoin_pump::connect_with(config, options, self.runtime());
+        (client, self.spawn(pump))
+    }
+
+    /// The same for a Supabase project.
+    fn connect_to_project(
+        &self,
+        config: supabase::Config,
+        options: rejoin_pump::supabase::ConnectOptions,
+    ) -> (rejoin_pump::supabase::Client, Task) {
+        let (client, pump) = rejoin_pump::supabase::connect_with(config, options, self.runtime());
         (client, self.spawn(pump))
     }
 

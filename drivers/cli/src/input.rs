@@ -8,27 +8,26 @@ use rejoin_core::phoenix::Config;
 use rejoin_core::wire::Serializer;
 use rejoin_core::{Payload, Text};
 
-use crate::args::{ConnectionArgs, Dialect, Vsn};
+use crate::args::{ConnectionArgs, Vsn};
 use crate::failure::Failure;
 
 /// The configuration for a URL and what every client command has.
 pub(crate) fn config(url: &str, connection: &ConnectionArgs) -> Result<Config, Failure> {
-    dialect(connection.dialect)?;
     let mut config = Config::new(url).map_err(|error| Failure::usage("URL", error))?;
-    config.serializer = match connection.vsn {
-        Vsn::One => Serializer::V1,
-        Vsn::Two => Serializer::V2,
-    };
+    config.serializer = serializer(connection);
     Ok(config)
 }
 
-fn dialect(dialect: Dialect) -> Result<(), Failure> {
-    let name = match dialect {
-        Dialect::Phoenix => return Ok(()),
-        Dialect::Supabase => "supabase",
-        Dialect::Sente => "sente",
-    };
-    Err(Failure::usage("--dialect", format!("{name} is not built yet; phoenix is the one that is")))
+pub(crate) const fn serializer(connection: &ConnectionArgs) -> Serializer {
+    match connection.vsn {
+        Vsn::One => Serializer::V1,
+        Vsn::Two => Serializer::V2,
+    }
+}
+
+/// What is said about the dialect that does not exist yet.
+pub(crate) fn no_sente() -> Failure {
+    Failure::usage("--dialect", "sente is not built yet; use phoenix or supabase")
 }
 
 /// A time with a unit, longer than nothing.
@@ -102,9 +101,9 @@ pub(crate) fn topic(text: &str) -> Result<Text, Failure> {
     }
 }
 
-/// Topics that can be joined by one client.
-pub(crate) fn topics(texts: &[String]) -> Result<Vec<Text>, Failure> {
-    let topics: Vec<Text> = texts.iter().map(|text| topic(text)).collect::<Result<_, _>>()?;
+/// Topics that can be joined by one client, each of which `check` accepts.
+pub(crate) fn topics(texts: &[String], check: impl Fn(&str) -> Result<Text, Failure>) -> Result<Vec<Text>, Failure> {
+    let topics: Vec<Text> = texts.iter().map(|text| check(text)).collect::<Result<_, _>>()?;
     for (at, topic) in topics.iter().enumerate() {
         if topics[..at].contains(topic) {
             return Err(Failure::usage("TOPIC", format!("`{topic}` is there twice; name each topic once")));
@@ -167,9 +166,9 @@ mod tests {
 
     #[test]
     fn a_topic_is_named_once_and_is_not_the_connections_own() {
-        assert!(topics(&["a".into(), "b".into()]).is_ok());
+        assert!(topics(&["a".into(), "b".into()], topic).is_ok());
         for bad in [&["".to_owned()][..], &["phoenix".to_owned()], &["a".to_owned(), "a".to_owned()]] {
-            assert!(topics(bad).is_err(), "{bad:?}");
+            assert!(topics(bad, topic).is_err(), "{bad:?}");
         }
     }
 

@@ -16,12 +16,13 @@ mod output;
 mod record;
 mod send;
 mod serve;
+mod supabase;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 
 use args::{Args, Command, RuntimeName};
 use failure::Failure;
@@ -34,12 +35,31 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) if error.kind() == ErrorKind::InvalidUtf8 => {
             Err(Failure::usage("arguments", "one of them is not UTF-8"))
         }
+        Err(error) if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Err(misuse(&error))
+        }
         Err(error) => error.exit(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// What clap would say in several lines, in one.
+fn misuse(error: &clap::Error) -> Failure {
+    let context = |kind| error.get(kind).map(ToString::to_string).filter(|text| !text.is_empty());
+    let parts =
+        (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue), context(ContextKind::ValidValue));
+    if let (Some(argument), Some(value), Some(valid)) = parts {
+        let argument = argument.split(' ').next().unwrap_or_default();
+        return Failure::usage(argument, format!("`{value}` is not known; write one of {valid}"));
+    }
+    let text = error.to_string();
+    let words = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let words: Vec<&str> = words.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let what = words.join(" ").replace(" tip: ", "; ");
+    Failure::Usage(format!("{}; --help shows what there is", what.trim_start_matches("error: ")))
 }
 
 /// Everything is checked before the first byte is sent.

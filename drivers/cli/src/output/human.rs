@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
 use rejoin_core::Payload;
 
-use super::Line;
+use super::{Line, Retry};
 
 const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
@@ -25,7 +26,7 @@ pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, colours: bool) {
 fn text(line: &Line<'_>) -> String {
     let mut text = match (line.event, line.again) {
         ("joined", Some(true)) => "joined again".to_owned(),
-        ("message", _) => String::new(),
+        ("message" | "broadcast", _) => String::new(),
         (event, _) => event.replace('_', " "),
     };
     let add = |text: &mut String, part: &str| {
@@ -37,15 +38,38 @@ fn text(line: &Line<'_>) -> String {
     for part in [line.topic, line.name].into_iter().flatten() {
         add(&mut text, part);
     }
-    if let Some(payload) = line.payload {
+    // A refusal that was understood is its own reason.
+    for payload in [line.payload.filter(|_| line.class.is_none()), line.meta].into_iter().flatten() {
         add(&mut text, &shown(payload));
     }
     // Writing into memory cannot fail.
+    if let Some(system) = line.system {
+        let status = if system.ok { "" } else { "error: " };
+        let _ = write!(text, " {}: {status}{}", system.extension, system.message);
+    }
     if let Some(reason) = &line.reason {
         let _ = write!(text, ": {reason}");
     }
-    if let Some(time) = line.retry_in {
-        let _ = write!(text, " (trying again in {:.1} s)", time.as_secs_f64());
+    if let Some(class) = line.class {
+        let _ = write!(text, " [{class}]");
+    }
+    if let Some(advice) = line.advice {
+        let _ = write!(text, "; {advice}");
+    }
+    text.push_str(&match line.retry {
+        None => String::new(),
+        Some(Retry::In(time)) => format!(" (trying again in {:.1} s)", time.as_secs_f64()),
+        Some(Retry::OnConnection) => " (trying again with the connection)".into(),
+        Some(Retry::OnToken) => " (trying again with another token)".into(),
+        Some(Retry::Never) => " (not trying again)".into(),
+    });
+    if let Some((since, until)) = line.gap {
+        let lasted = until.duration_since(since).unwrap_or_default();
+        let _ = write!(text, ": what came in {:.1} s is lost", lasted.as_secs_f64());
+    }
+    if let Some(time) = line.expires_at {
+        let left = time.duration_since(SystemTime::now()).unwrap_or_default();
+        let _ = write!(text, ", good for {} s", left.as_secs());
     }
     if let Some(time) = line.rtt {
         let _ = write!(text, " answered in {:.1} ms", time.as_secs_f64() * 1e3);
@@ -56,8 +80,8 @@ fn text(line: &Line<'_>) -> String {
 fn colour(event: &str) -> &'static str {
     match event {
         "connected" | "joined" => GREEN,
-        "disconnected" | "channel_errored" | "channel_closed" | "closed" => YELLOW,
-        "join_failed" | "malformed" | "gave_up" => RED,
+        "disconnected" | "channel_errored" | "channel_closed" | "closed" | "gap" | "token_expired" => YELLOW,
+        "join_failed" | "malformed" | "gave_up" | "token_unavailable" => RED,
         _ => PLAIN,
     }
 }

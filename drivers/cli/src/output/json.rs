@@ -6,7 +6,9 @@ use std::io::Write;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Line;
+use rejoin_core::Payload;
+
+use super::{Line, Retry, epoch_millis};
 
 /// Appends the line. The order of the fields is part of the contract.
 pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, at_ms: u128) {
@@ -27,17 +29,44 @@ pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, at_ms: u128) {
             }
         }
     }
+    if let Some(json) = line.meta.and_then(Payload::as_json) {
+        object.raw("meta", &one_line(json));
+    }
+    if let Some(system) = line.system {
+        object.string("extension", &system.extension);
+        object.string("status", if system.ok { "ok" } else { "error" });
+        object.string("message", &system.message);
+    }
     if let Some(reason) = &line.reason {
         object.string("reason", reason);
+    }
+    if let Some(status) = line.http_status {
+        object.raw("http_status", &status.to_string());
+    }
+    for (key, text) in [("class", line.class), ("advice", line.advice)] {
+        if let Some(text) = text {
+            object.string(key, text);
+        }
     }
     if let Some(again) = line.again {
         object.raw("again", if again { "true" } else { "false" });
     }
-    if let Some(time) = line.retry_in {
-        object.raw("retry_in_ms", &time.as_millis().to_string());
+    match line.retry {
+        None => {}
+        Some(Retry::In(time)) => object.raw("retry_in_ms", &time.as_millis().to_string()),
+        Some(Retry::OnConnection) => object.string("retry", "on_connection"),
+        Some(Retry::OnToken) => object.string("retry", "on_token"),
+        Some(Retry::Never) => object.string("retry", "never"),
     }
     if let Some(time) = line.rtt {
         object.raw("rtt_ms", &format!("{:.3}", time.as_secs_f64() * 1e3));
+    }
+    if let Some((since, until)) = line.gap {
+        object.raw("since_ms", &epoch_millis(since).to_string());
+        object.raw("until_ms", &epoch_millis(until).to_string());
+    }
+    if let Some(time) = line.expires_at {
+        object.raw("expires_at_ms", &epoch_millis(time).to_string());
     }
     object.close();
 }
@@ -74,7 +103,6 @@ fn one_line(json: &str) -> std::borrow::Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rejoin_core::Payload;
     use std::time::Duration;
 
     fn line(line: &Line<'_>) -> String {
@@ -94,8 +122,8 @@ mod tests {
             payload: Some(&payload),
             reason: Some("r".into()),
             again: Some(true),
-            retry_in: Some(Duration::from_millis(5)),
-            rtt: None,
+            retry: Some(Retry::In(Duration::from_millis(5))),
+            ..Line::default()
         };
         let expected = r#"{"at_ms":7,"event":"joined","topic":"a\"b","name":"n","payload":{},"reason":"r","again":true,"retry_in_ms":5}"#;
         assert_eq!(line(&full).trim_end(), expected);

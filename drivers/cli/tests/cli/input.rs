@@ -45,8 +45,11 @@ const BAD: &[(&[&str], &[&str])] = &[
     (&["listen", "URL", "t", "--param", "k"], &["--param: ", "K=V"]),
     (&["listen", "URL", "t", "--param", "vsn=1.0.0"], &["--param: ", "--vsn"]),
     (&["listen", "URL", "t", "--record", "/nowhere/at/all.jsonl"], &["--record: ", "/nowhere/at/all.jsonl"]),
-    (&["listen", "URL", "t", "--dialect", "supabase"], &["--dialect: ", "supabase", "phoenix"]),
     (&["send", "URL", "t", "e", "--dialect", "sente"], &["--dialect: ", "sente", "phoenix"]),
+    (&["listen", "URL", "t", "--dialect", "pheonix"], &["--dialect: ", "`pheonix`", "supabase"]),
+    (&["listen", "URL", "t", "--vsn", "3"], &["--vsn: ", "`3`", "1, 2"]),
+    (&["listen", "URL"], &["the following required arguments were not provided: <TOPIC>", "--help"]),
+    (&["listen", "URL", "t", "--hearbeat", "5s"], &["unexpected argument '--hearbeat'", "'--heartbeat'"]),
     (&["serve", "--listen", "4000"], &["--listen: ", "ADDR:PORT"]),
     (&["serve", "--listen", "127.0.0.1:port"], &["--listen: ", "ADDR:PORT"]),
     (&["serve", "--listen", ""], &["--listen: ", "ADDR:PORT"]),
@@ -54,20 +57,70 @@ const BAD: &[(&[&str], &[&str])] = &[
     (&["explain", "Cargo.toml"], &["FILE: ", "Cargo.toml", "line 1"]),
 ];
 
+/// A token that expired in 1970.
+const EXPIRED: &str = "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjF9.c2ln";
+const LONG: &str = match str::from_utf8(&[b'e'; 256]) {
+    Ok(long) => long,
+    Err(_) => "",
+};
+
+/// The same with `--dialect supabase`, and mostly with a key.
+const BAD_FOR_SUPABASE: &[(&[&str], &[&str])] = &[
+    (&["listen", "URL", "t"], &["--apikey: ", "missing", "--apikey or SUPABASE_KEY"]),
+    (&["send", "URL", "t", "e", "--apikey", " "], &["--apikey: ", "missing"]),
+    (&["send", "URL", "t", "e", "--apikey", "a b"], &["--apikey: ", "space", "copy it again"]),
+    (&["listen", "localhost", "t", "--apikey", "k"], &["URL: "]),
+    (&["listen", "URL", "t", "--apikey", "k", "--vsn", "3"], &["--vsn: ", "1, 2"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--token", "abc"], &["--token: ", "not a JWT", "three parts"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--token", ""], &["--token: ", "empty"]),
+    (&["send", "URL", "t", "e", "--apikey", "k", "--token", "sb_publishable_1"], &["--token: ", "API key"]),
+    (&["send", "URL", "t", "e", "--apikey", "k", "--token", EXPIRED], &["--token: ", "expired", "fresh"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--token-file", "/nowhere/t"], &["--token-file: ", "/nowhere/t"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--token-file", "Cargo.toml"], &["--token-file: ", "not a JWT"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--token-file", "f", "--token", "t"], &["--token-file: ", "--token"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--join-payload", "{}"], &["--join-payload: ", "--private"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--param", "apikey=k"], &["--param: ", "--apikey"]),
+    (&["listen", "URL", "", "--apikey", "k"], &["TOPIC: ", "room-1"]),
+    (&["listen", "URL", "realtime:", "--apikey", "k"], &["TOPIC: ", "room-1"]),
+    (&["listen", "URL", "a", "b", "a", "--apikey", "k"], &["TOPIC: ", "twice"]),
+    (&["listen", "URL", "a", "realtime:a", "--apikey", "k"], &["TOPIC: ", "`realtime:a`", "twice"]),
+    (&["send", "URL", "realtime:", "e", "--apikey", "k"], &["TOPIC: ", "room-1"]),
+    (&["send", "URL", "t", "", "--apikey", "k"], &["EVENT: ", "empty"]),
+    (&["send", "URL", "t", LONG, "--apikey", "k"], &["EVENT: ", "256 bytes", "255", "--vsn 1"]),
+    (&["send", "URL", LONG, "e", "--apikey", "k"], &["TOPIC: ", "265 bytes", "--vsn 1"]),
+    (&["send", "URL", "t", "e", "{oops", "--apikey", "k"], &["PAYLOAD: ", "JSON"]),
+];
+
+/// Options of the one dialect that the other has no use for.
+const OF_SUPABASE: &[&[&str]] =
+    &[&["--apikey", "k"], &["--token", "t"], &["--token-file", "f"], &["--private"], &["--self"], &["--ack"]];
+
 #[test]
 fn bad_input_is_one_line_that_names_the_argument_and_the_fix() {
+    for (arguments, names) in BAD {
+        is_refused(arguments, names);
+    }
+    for (arguments, names) in BAD_FOR_SUPABASE {
+        is_refused(&[*arguments, &["--dialect", "supabase"]].concat(), names);
+    }
+    for option in OF_SUPABASE {
+        let name = format!("{}: ", option[0]);
+        is_refused(&[&["listen", "URL", "t"], *option].concat(), &[&name, "--dialect supabase"]);
+        is_refused(&[&["send", "URL", "t", "e"], *option].concat(), &[&name, "--dialect supabase"]);
+    }
+}
+
+fn is_refused(arguments: &[&str], names: &[&str]) {
     let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
     server.set_nonblocking(true).expect("it can be asked");
     let url = format!("ws://{}/socket", server.local_addr().expect("bound"));
-    for (arguments, names) in BAD {
-        let arguments: Vec<&str> = arguments.iter().map(|a| if *a == "URL" { url.as_str() } else { a }).collect();
-        let ended = run(&arguments);
-        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{arguments:?}: {ended:?}");
-        assert_eq!(ended.stderr.lines().count(), 1, "{arguments:?}: {ended:?}");
-        assert!(ended.stderr.starts_with(&format!("error: {}", names[0])), "{arguments:?}: {ended:?}");
-        for name in *names {
-            assert!(ended.stderr.contains(name), "{arguments:?}: {name:?} is not in {ended:?}");
-        }
+    let arguments: Vec<&str> = arguments.iter().map(|a| if *a == "URL" { url.as_str() } else { a }).collect();
+    let ended = run(&arguments);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{arguments:?}: {ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{arguments:?}: {ended:?}");
+    assert!(ended.stderr.starts_with(&format!("error: {}", names[0])), "{arguments:?}: {ended:?}");
+    for name in names {
+        assert!(ended.stderr.contains(name), "{arguments:?}: {name:?} is not in {ended:?}");
     }
     assert!(server.accept().is_err(), "somebody has connected");
 }

@@ -7,15 +7,25 @@ use rejoin_recording::{Dir, Row};
 use crate::program::{Program, run};
 
 /// A file that is gone after the test.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self(std::env::temp_dir().join(format!("rejoin-{}-{name}", std::process::id())))
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().expect("UTF-8")
+    }
+
+    pub(crate) fn text(&self) -> String {
+        std::fs::read_to_string(&self.0).expect("it was written")
+    }
+
+    /// Replaces what is in it in one step, as whoever keeps a token does.
+    pub(crate) fn write(&self, text: &str) {
+        let draft = self.0.with_extension("draft");
+        std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, &self.0)).expect("it can be written");
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -81,7 +91,7 @@ fn a_conversation_is_recorded_both_ways_without_credentials() {
     let last = rows.last().expect("rows");
     assert_eq!((last.kind.as_str(), last.code), ("close", Some(1000)), "{last:?}");
     assert!(rows.iter().any(|row| row.conn > one), "{rows:?}");
-    assert!(!std::fs::read_to_string(&file.0).expect("text").contains("secret"));
+    assert!(!file.text().contains("secret"));
 
     let explained = run(&["explain", file.path()]);
     assert_eq!(explained.code, Some(0), "{explained:?}");

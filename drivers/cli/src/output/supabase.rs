@@ -1,0 +1,119 @@
+//! The lines of Supabase's events: the same names and fields where they mean the same.
+
+use std::time::Duration;
+
+use rejoin_core::phoenix::LossReason;
+use rejoin_core::supabase::{HeartbeatStatus, RefusalClass, SubscribeFailure, UpgradeRefusal};
+use rejoin_pump::supabase::{ChannelEvent, ConnectionEvent, RetryIn};
+
+use super::line::{Line, Retry};
+
+impl<'a> Line<'a> {
+    /// What happened on a Supabase channel. A message whose payload is not JSON is `malformed`.
+    pub(crate) fn of_supabase_channel(topic: &'a str, event: &'a ChannelEvent) -> Self {
+        let line = match event {
+            ChannelEvent::Subscribed { again } => Self { event: "joined", again: Some(*again), ..Self::default() },
+            ChannelEvent::SubscribeFailed { failure, retry } => {
+                let line = Self { event: "join_failed", retry: Some((*retry).into()), ..Self::default() };
+                line.because(failure)
+            }
+            ChannelEvent::Errored { trouble, retry } => {
+                let reason = Some(trouble.to_string());
+                Self { event: "channel_errored", reason, retry: Some((*retry).into()), ..Self::default() }
+            }
+            ChannelEvent::Gap { since, until } => Self { event: "gap", gap: Some((*since, *until)), ..Self::default() },
+            ChannelEvent::Broadcast { event, payload, meta } => {
+                let (name, payload, meta) = (Some(event.as_str()), Some(payload), meta.as_ref());
+                Self { event: "broadcast", name, payload, meta, ..Self::default() }
+            }
+            ChannelEvent::System(message) => Self { event: "system", system: Some(message), ..Self::default() },
+            ChannelEvent::Message { event, payload } => {
+                Self { event: "message", name: Some(event), payload: Some(payload), ..Self::default() }
+            }
+            ChannelEvent::Lagged { missed } => Self::missed(*missed),
+            ChannelEvent::Closed { reason } => {
+                Self { event: "channel_closed", reason: Some(reason.to_string()), ..Self::default() }
+            }
+            other => Self::unknown(other),
+        };
+        Self { topic: Some(topic), ..line }.checked()
+    }
+
+    /// What happened to a Supabase connection or token; `None` for what is not worth a line.
+    pub(crate) fn of_supabase_connection(event: &ConnectionEvent) -> Option<Self> {
+        Some(match event {
+            ConnectionEvent::Connected => Self { event: "connected", ..Self::default() },
+            ConnectionEvent::Disconnected { reason, retry_in } => Self::loss(reason, *retry_in),
+            ConnectionEvent::Heartbeat(HeartbeatStatus::Ok { rtt }) => {
+                Self { event: "heartbeat", rtt: Some(*rtt), ..Self::default() }
+            }
+            ConnectionEvent::Heartbeat(HeartbeatStatus::Error { rtt }) => {
+                let reason = Some("the answer was an error".into());
+                Self { event: "heartbeat", rtt: Some(*rtt), reason, ..Self::default() }
+            }
+            // One that timed out is the reason of the `disconnected` behind it.
+            ConnectionEvent::Heartbeat(_) => return None,
+            ConnectionEvent::TokenRefreshed { expires_at } => {
+                Self { event: "token_refreshed", expires_at: *expires_at, ..Self::default() }
+            }
+            ConnectionEvent::TokenExpired => Self { event: "token_expired", ..Self::default() },
+            ConnectionEvent::TokenUnavailable { failure, retry_in } => {
+                let (reason, retry) = (Some(failure.to_string()), Some(Retry::In(*retry_in)));
+                Self { event: "token_unavailable", reason, retry, ..Self::default() }
+            }
+            ConnectionEvent::Malformed { error } => {
+                Self { event: "malformed", reason: Some(error.to_string()), ..Self::default() }
+            }
+            ConnectionEvent::Lagged { missed } => Self::missed(*missed),
+            ConnectionEvent::GaveUp { attempts } => Self::gave_up(*attempts),
+            ConnectionEvent::Closed => Self { event: "closed", ..Self::default() },
+            other => Self::unknown(other),
+        })
+    }
+
+    fn loss(reason: &LossReason, retry_in: Option<Duration>) -> Self {
+        let line = Self { event: "disconnected", retry: retry_in.map(Retry::In), ..Self::default() };
+        let refusal = if let LossReason::Open(error) = reason { UpgradeRefusal::of(error) } else { None };
+        match refusal {
+            Some(refusal) => Self {
+                reason: Some(refusal.to_string()),
+                http_status: Some(refusal.status),
+                advice: Some(refusal.advice()),
+                ..line
+            },
+            None => Self { reason: Some(reason.to_string()), ..line },
+        }
+    }
+
+    fn because(self, failure: &'a SubscribeFailure) -> Self {
+        let reason = Some(failure.to_string());
+        match failure {
+            SubscribeFailure::Refused(refusal) => {
+                Self { payload: Some(&refusal.response), reason, class: Some(class(refusal.class)), ..self }
+            }
+            _ => Self { reason, ..self },
+        }
+    }
+}
+
+impl From<RetryIn> for Retry {
+    fn from(retry: RetryIn) -> Self {
+        match retry {
+            RetryIn::After(time) => Self::In(time),
+            RetryIn::OnConnection => Self::OnConnection,
+            RetryIn::OnToken => Self::OnToken,
+            // What a later driver adds says no time.
+            _ => Self::Never,
+        }
+    }
+}
+
+const fn class(class: RefusalClass) -> &'static str {
+    match class {
+        RefusalClass::Permanent => "permanent",
+        RefusalClass::Auth => "auth",
+        RefusalClass::Rate => "rate",
+        // What a later core tells apart passes, for all that is known here.
+        _ => "transient",
+    }
+}

@@ -1,0 +1,176 @@
+//! A scripted Supabase on a real socket: the peers of `rejoin-sim`, driven as every machine is.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::Pin;
+use std::sync::mpsc::{Receiver as Seen, Sender as Notes, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use async_channel::{Receiver, Sender};
+use futures_lite::Stream;
+use rejoin_core::{ConnId, Text, Timestamp};
+use rejoin_pump::{Bridge, Clock, Pump, Runtime, UpgradeRequest};
+use rejoin_sim::supabase::{PeerConfig, PeerEvent, Refused, SupabasePeer};
+use rejoin_smol::SmolRuntime;
+use smol::Async;
+
+use crate::program::DEADLINE;
+
+/// Something that is done with one socket's peer.
+type Order = Box<dyn FnOnce(&mut SupabasePeer, Timestamp) + Send>;
+
+/// A Supabase project. Its sockets live for as long as the process.
+pub(crate) struct Realtime {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    seen: Seen<PeerEvent>,
+}
+
+struct Shared {
+    config: PeerConfig,
+    /// Done with each peer before its client says anything.
+    greeting: fn(&mut SupabasePeer),
+    /// Of the next upgrades.
+    refusals: Mutex<VecDeque<Refused>>,
+    peers: Mutex<BTreeMap<ConnId, Sender<Order>>>,
+}
+
+impl Realtime {
+    /// The recorded server, but quick to refuse.
+    pub(crate) fn start() -> Self {
+        Self::with(quick(), |_| {})
+    }
+
+    pub(crate) fn with(config: PeerConfig, greeting: fn(&mut SupabasePeer)) -> Self {
+        let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).expect("a free port");
+        let address = listener.get_ref().local_addr().expect("bound");
+        let (notes, seen) = channel();
+        let shared = Arc::new(Shared { config, greeting, refusals: Mutex::default(), peers: Mutex::default() });
+        let sockets = shared.clone();
+        smol::spawn(async move {
+            for number in 1.. {
+                let Ok((tcp, _)) = listener.accept().await else { return };
+                smol::spawn(host(sockets.clone(), ConnId::new(number), tcp, notes.clone())).detach();
+            }
+        })
+        .detach();
+        Self { address, shared, seen }
+    }
+
+    /// The URL of its socket.
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}/socket", self.address)
+    }
+
+    /// The next `times` upgrades are refused.
+    pub(crate) fn refuse_upgrades(&self, status: u16, error: &str, times: usize) {
+        let refused = Refused::new(status, error, self.shared.config.upgrade_delay);
+        lock(&self.shared.refusals).extend(std::iter::repeat_n(refused, times));
+    }
+
+    /// Has every peer do this.
+    pub(crate) fn order(&self, order: impl FnOnce(&mut SupabasePeer, Timestamp) + Clone + Send + 'static) {
+        for peer in lock(&self.shared.peers).values() {
+            // A socket that is gone has nothing to do.
+            let _ = peer.try_send(Box::new(order.clone()));
+        }
+    }
+
+    /// Reads on to the next event that is wanted.
+    pub(crate) fn sees(&self, wanted: impl Fn(&PeerEvent) -> bool) -> PeerEvent {
+        loop {
+            let event = self.seen.recv_timeout(DEADLINE).expect("the project sees it in time");
+            if wanted(&event) {
+                return event;
+            }
+        }
+    }
+
+    /// Reads on to the next join, and gives its payload.
+    pub(crate) fn joined(&self) -> serde_json::Value {
+        let joined = self.sees(|event| matches!(event, PeerEvent::Joined { .. }));
+        let PeerEvent::Joined { payload, .. } = joined else { unreachable!("it was just looked at") };
+        payload.parse().expect("JSON")
+    }
+}
+
+/// The recorded server, whose refusals nobody has to wait for.
+pub(crate) fn quick() -> PeerConfig {
+    let quick = Duration::from_millis(50);
+    PeerConfig { upgrade_delay: quick, refusal_delay: quick, ..PeerConfig::default() }
+}
+
+/// Serves one socket to its end.
+async fn host(shared: Arc<Shared>, conn: ConnId, tcp: Async<TcpStream>, notes: Notes<PeerEvent>) {
+    let Ok(request) = UpgradeRequest::read(rejoin_smol::plain(tcp)).await else { return };
+    let headers: Vec<(Text, Text)> = request.headers().map(|(name, value)| (name.into(), value.into())).collect();
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("later than 1970");
+    let config = PeerConfig { unix_epoch: since_1970, ..shared.config.clone() };
+    let scripted = lock(&shared.refusals).pop_front();
+    let checked = scripted.map_or_else(|| config.check_upgrade(&request.target(), &headers, Timestamp::ZERO), Err);
+    let upgrade = match checked {
+        Ok(upgrade) => upgrade,
+        Err(refused) => {
+            smol::Timer::after(refused.delay).await;
+            request.refuse(refused.status, &refused.body).await;
+            return;
+        }
+    };
+    let runtime = SmolRuntime::default();
+    let clock = Clock::new(runtime.now());
+    let frame_bytes = config.frame_bytes * 2;
+    let Ok(accepted) = request.accept(frame_bytes).await else { return };
+    let mut peer = SupabasePeer::new(config, upgrade, conn, Timestamp::ZERO);
+    (shared.greeting)(&mut peer);
+    let (sender, orders) = async_channel::unbounded();
+    lock(&shared.peers).insert(conn, sender);
+    let bridge = PeerBridge { conn, shared: shared.clone(), orders: Box::pin(orders), notes };
+    Pump::new(peer, bridge, runtime, clock, frame_bytes).with_socket(conn, accepted.websocket).await;
+    lock(&shared.peers).remove(&conn);
+}
+
+struct PeerBridge {
+    conn: ConnId,
+    shared: Arc<Shared>,
+    orders: Pin<Box<Receiver<Order>>>,
+    notes: Notes<PeerEvent>,
+}
+
+impl Bridge<SupabasePeer> for PeerBridge {
+    fn poll_command(&mut self, cx: &mut Context<'_>, peer: &mut SupabasePeer, now: Timestamp) -> Poll<Option<()>> {
+        let order = ready!(self.orders.as_mut().poll_next(cx));
+        Poll::Ready(order.map(|order| order(peer, now)))
+    }
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn deliver(&mut self, _: &mut SupabasePeer, _: Timestamp, event: PeerEvent) {
+        if let PeerEvent::Broadcast(broadcast) = &event {
+            for (_, peer) in lock(&self.shared.peers).iter().filter(|(conn, _)| **conn != self.conn) {
+                let broadcast = broadcast.clone();
+                let _ = peer.try_send(Box::new(move |peer, now| peer.deliver(now, broadcast)));
+            }
+        }
+        // A test need not look.
+        let _ = self.notes.send(event);
+    }
+
+    fn publish(&mut self) {}
+
+    fn request(&mut self, _: &mut SupabasePeer, _: Timestamp, request: Infallible) {
+        match request {}
+    }
+
+    fn hang_up(&mut self, peer: &mut SupabasePeer, now: Timestamp) {
+        peer.cut(now);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
