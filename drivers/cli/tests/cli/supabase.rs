@@ -289,7 +289,6 @@ fn a_refused_upgrade_shows_status_text_and_advice() {
     assert_eq!(lost["http_status"], 401);
     assert!(lost["advice"].as_str().is_some_and(|advice| advice.contains("check the API key")), "{lost}");
     assert!(lost["retry_in_ms"].is_u64(), "{lost}");
-    listening.event("joined");
 
     project.refuse_upgrades(429, "Too many connected users", 1);
     let mut reading = start(&["listen", &url, "room"]);
@@ -316,7 +315,7 @@ fn no_secret_reaches_an_output_or_a_recording() {
     tokens.write(&token);
     let mut texts = Vec::new();
     for format in [&["--json"][..], &[]] {
-        project.refuse_upgrades(401, "Token has expired", 1);
+        project.refuse_upgrades(503, "busy", 1);
         let arguments = ["listen", &url, "priv:no", "priv:rw", "--private", "--token-file", tokens.path()];
         let listening = start(&[&arguments[..], &["--record", file.path()], format].concat());
         project.sees(|event| matches!(event, PeerEvent::Refused { .. }));
