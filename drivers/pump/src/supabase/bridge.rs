@@ -5,90 +5,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use futures_channel::oneshot;
-use rejoin_core::phoenix::{ConnectionState, Push, PushError, PushId, Stats};
-use rejoin_core::supabase::{
-    AccessToken, AuthError, Broadcast, ChannelConfig, ChannelState, Event, Request, RequestId, Session, TokenFailure,
-};
+use rejoin_core::phoenix::{ConnectionState, PushError, PushId};
+use rejoin_core::supabase::{AuthError, ChannelConfig, ChannelState, Event, Request, RequestId, Session, TokenFailure};
 use rejoin_core::{Text, Timestamp};
 
-use super::channel::HandleId;
-use super::client::ChannelInfo;
+use super::command::{Command, Destination};
 use super::errors::SubscribeError;
-use super::event::{ChannelEvent, ConnectionEvent, InboxEvent, RetryIn};
+use super::event::{ChannelEvent, ChannelInfo, ConnectionEvent, HandleId, InboxEvent, RetryIn};
 use super::listener::Listen;
 use super::rooms::{Active, Rooms};
 use super::time_of_day::TimeOfDay;
 use crate::commands::Commands;
 use crate::outlets::{OutletId, Outlets};
 use crate::pump::Bridge;
-use crate::queue::Sink;
 use crate::ticket::{PushFailed, TicketSender};
 use crate::token_provider::Asking;
-
-/// What a handle asks of the pump.
-pub(super) enum Command {
-    Subscribe {
-        handle: HandleId,
-        topic: Text,
-        config: Arc<ChannelConfig>,
-        answer: oneshot::Sender<Result<(), SubscribeError>>,
-    },
-    Unsubscribe {
-        handle: HandleId,
-    },
-    Listen {
-        handle: HandleId,
-        topic: Text,
-        listen: Listen,
-        to: Destination,
-        answer: oneshot::Sender<Result<(), SubscribeError>>,
-    },
-    Broadcast {
-        handle: HandleId,
-        broadcast: Broadcast,
-        ticket: TicketSender,
-    },
-    Push {
-        handle: HandleId,
-        push: Push,
-        ticket: TicketSender,
-    },
-    SetChannelAuth {
-        topic: Text,
-        token: Option<AccessToken>,
-        answer: oneshot::Sender<Result<(), AuthError>>,
-    },
-    ChannelState {
-        handle: HandleId,
-        answer: oneshot::Sender<Option<ChannelState>>,
-    },
-    Inbox {
-        number: u64,
-        sink: Sink<InboxEvent>,
-    },
-    Channels(oneshot::Sender<Vec<ChannelInfo>>),
-    RemoveAll,
-    SetAuth {
-        token: AccessToken,
-        answer: oneshot::Sender<Result<(), AuthError>>,
-    },
-    ClearAuth,
-    RefreshAuth,
-    Connect,
-    Disconnect,
-    Reconnect,
-    Probe,
-    State(oneshot::Sender<ConnectionState>),
-    Stats(oneshot::Sender<Stats>),
-    Close,
-}
-
-/// Where a listener's events go.
-pub(super) enum Destination {
-    Own(Sink<InboxEvent>),
-    Inbox(u64),
-}
 
 pub(super) struct SupabaseBridge {
     commands: Commands<Command, HandleId>,

@@ -7,18 +7,14 @@ use rejoin_core::Text;
 use rejoin_core::phoenix::Push;
 use rejoin_core::supabase::{AccessToken, Broadcast, ChannelConfig, ChannelState};
 
-use super::bridge::{Command, Destination};
-use super::client::Shared;
+use super::command::{Command, Destination, Shared};
 use super::errors::{SetAuthError, SubscribeError};
+use super::event::HandleId;
 use super::listener::{InboxHandle, Listen, Listener};
 use crate::errors::ClosedError;
 use crate::queue::queue;
 use crate::stream::Inflow;
 use crate::ticket::{PushTicket, ticket};
-
-/// Names a channel handle. Numbers are not used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HandleId(pub(super) u64);
 
 /// A handle to one channel, which may be subscribed and unsubscribed any number of times. Cheap to
 /// clone; when the last clone is gone it unsubscribes, and its listeners end behind their `Closed`.

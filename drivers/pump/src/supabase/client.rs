@@ -4,21 +4,19 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
-use async_channel::Sender;
-use futures_channel::oneshot;
-use rejoin_core::Text;
 use rejoin_core::phoenix::{ConnectionState, Stats};
-use rejoin_core::supabase::{AccessToken, ChannelConfig, ChannelState, Config, Session, topic_of};
+use rejoin_core::supabase::{AccessToken, ChannelConfig, Config, Session, topic_of};
 
-use super::bridge::{Command, SupabaseBridge};
-use super::channel::{Channel, HandleId};
+use super::bridge::SupabaseBridge;
+use super::channel::Channel;
+use super::command::{Command, Shared};
 use super::errors::{SetAuthError, SubscribeError};
-use super::event::InboxEvent;
+use super::event::{ChannelInfo, HandleId, InboxEvent};
 use super::listener::{ConnectionEvents, Inbox, InboxHandle};
 use crate::clock::Clock;
-use crate::commands::{Abandoned, commands};
+use crate::commands::commands;
 use crate::errors::ClosedError;
 use crate::pump::Pump;
 use crate::queue::{Source, queue};
@@ -91,22 +89,6 @@ pub fn connect_with<R: Runtime>(
 #[derive(Clone)]
 pub struct Client {
     pub(super) shared: Arc<Shared>,
-}
-
-pub(super) struct Shared {
-    pub(super) commands: Sender<Command>,
-    pub(super) abandoned: Arc<Abandoned<HandleId>>,
-    numbers: AtomicU64,
-}
-
-/// A channel that a client is subscribed to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ChannelInfo {
-    /// The topic, with its `realtime:`.
-    pub topic: Text,
-    /// Where it stands.
-    pub state: ChannelState,
 }
 
 impl Client {
@@ -247,22 +229,6 @@ impl Client {
         let number = self.shared.number();
         self.shared.send(Command::Inbox { number, sink }).await?;
         Ok((InboxHandle(number), source))
-    }
-}
-
-impl Shared {
-    fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(super) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, ClosedError> {
-        let (answer, answered) = oneshot::channel();
-        self.send(command(answer)).await?;
-        answered.await.map_err(|_| ClosedError)
-    }
-
-    pub(super) async fn send(&self, command: Command) -> Result<(), ClosedError> {
-        self.commands.send(command).await.map_err(|_| ClosedError)
     }
 }
 

@@ -4,12 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use rejoin_core::phoenix::LossReason;
 use rejoin_core::supabase::{
-    CloseReason, HeartbeatStatus, Retry, SubscribeFailure, SystemMessage, TokenFailure, Trouble,
+    ChannelState, CloseReason, HeartbeatStatus, Retry, SubscribeFailure, SystemMessage, TokenFailure, Trouble,
 };
 use rejoin_core::wire::DecodeError;
 use rejoin_core::{Payload, Text, Timestamp};
 
-use super::channel::HandleId;
 use crate::queue::Lossy;
 use crate::stream::WEIGHT_BYTES;
 
@@ -153,6 +152,20 @@ pub enum ConnectionEvent {
     },
     /// The client is closed. Always the last event.
     Closed,
+}
+
+/// Names a channel handle. Numbers are not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HandleId(pub(super) u64);
+
+/// A channel that a client is subscribed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelInfo {
+    /// The topic, with its `realtime:`.
+    pub topic: Text,
+    /// Where it stands.
+    pub state: ChannelState,
 }
 
 /// Something that an [`Inbox`](super::Inbox) gathers.

@@ -31,14 +31,15 @@
 mod bridge;
 mod channel;
 mod client;
+mod command;
 mod errors;
 mod event;
 mod listener;
 mod rooms;
 mod time_of_day;
 
-pub use channel::{Channel, HandleId};
-pub use client::{ChannelInfo, Client, ConnectOptions, connect_with};
+pub use channel::Channel;
+pub use client::{Client, ConnectOptions, connect_with};
 pub use errors::{SetAuthError, SubscribeError};
-pub use event::{ChannelEvent, ConnectionEvent, InboxEvent, RetryIn};
+pub use event::{ChannelEvent, ChannelInfo, ConnectionEvent, HandleId, InboxEvent, RetryIn};
 pub use listener::{ConnectionEvents, Inbox, InboxHandle, Listen, Listener};

@@ -7,8 +7,7 @@ use rejoin_core::Text;
 use rejoin_core::phoenix::ChannelId;
 use rejoin_core::supabase::{ChannelConfig, CloseReason};
 
-use super::channel::HandleId;
-use super::event::{ChannelEvent, InboxEvent};
+use super::event::{ChannelEvent, HandleId, InboxEvent};
 use super::listener::Listen;
 use crate::outlets::{OutletId, Outlets};
 
