@@ -1,9 +1,11 @@
 //! What can be typed. Values are taken as text and checked in `input`, whose messages fit one line.
 
+use std::fmt;
+
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
-/// Realtime channels that always come back: talk to Phoenix Channels servers, be one, or read a
-/// recorded conversation.
+/// Realtime channels that always come back: talk to Phoenix Channels and Supabase Realtime, serve
+/// Phoenix Channels, or read a recorded conversation.
 #[derive(Debug, Parser)]
 #[command(name = "rejoin", version, about)]
 pub(crate) struct Args {
@@ -58,7 +60,7 @@ pub(crate) struct ConnectionArgs {
 
 /// What `--dialect supabase` has besides. Variables are read there and nowhere else, so that no
 /// help shows what is in them.
-#[derive(Debug, Group)]
+#[derive(Group)]
 #[command(next_help_heading = "Options of --dialect supabase")]
 pub(crate) struct SupabaseArgs {
     /// The project's anon or publishable key; default is the variable SUPABASE_KEY.
@@ -107,7 +109,7 @@ pub(crate) struct ListenArgs {
     /// The payload of every join; default {}. Only of Phoenix: Supabase's are made of other options.
     #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     pub(crate) join_payload: Option<String>,
-    /// How often a heartbeat is sent; default 30s.
+    /// How often a heartbeat is sent; default 30s, with Supabase 25s.
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub(crate) heartbeat: Option<String>,
     /// Write the conversation, credentials taken out, for `rejoin explain` and for replays.
@@ -148,6 +150,13 @@ pub(crate) struct SendArgs {
     pub(crate) timeout: String,
     #[command(flatten)]
     pub(crate) supabase: SupabaseArgs,
+}
+
+/// Without the credentials.
+impl fmt::Debug for SupabaseArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SupabaseArgs").finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_lite::future;
 use rejoin_core::Text;
+use rejoin_core::phoenix::Endpoint;
 
 use crate::args::{Dialect, ListenArgs};
 use crate::failure::Failure;
@@ -42,6 +43,20 @@ enum Setup {
     Supabase(Box<supabase::Setup>),
 }
 
+impl Setup {
+    const fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::Phoenix(setup) => &setup.config.endpoint,
+            Self::Supabase(setup) => &setup.project.config.phoenix.endpoint,
+        }
+    }
+
+    /// Whether another access token may come.
+    const fn has_token_source(&self) -> bool {
+        matches!(self, Self::Supabase(setup) if setup.project.tokens.is_some())
+    }
+}
+
 impl Plan {
     pub(crate) fn check(args: &ListenArgs) -> Result<Self, Failure> {
         let (setup, topics) = match args.connection.dialect {
@@ -57,11 +72,7 @@ impl Plan {
         let count = args.count.as_deref().map(|text| input::count("--count", text)).transpose()?;
         let time = args.time.as_deref().map(|text| input::duration("--for", text)).transpose()?;
         // Last, because it leaves a file behind.
-        let endpoint = match &setup {
-            Setup::Phoenix(setup) => &setup.config.endpoint,
-            Setup::Supabase(setup) => &setup.project.config.phoenix.endpoint,
-        };
-        let note = || format!("{} topics at {endpoint}", topics.len());
+        let note = || format!("{} topics at {}", topics.len(), setup.endpoint());
         let record = args.record.as_deref().map(|file| record::start(file, &note())).transpose()?;
         Ok(Self { setup, topics, json: args.json, count, time, record })
     }
@@ -78,7 +89,8 @@ impl Job for Listen {
         let (recorder, recording) = record.unzip();
         let open = topics.iter().cloned().collect();
         let session = Session { host, interrupts: self.interrupts, time, recording };
-        let prints = Prints { printer: Printer::new(json), open, stuck: false, wanted: count };
+        let has_token_source = setup.has_token_source();
+        let prints = Prints { printer: Printer::new(json), open, has_token_source, stuck: false, wanted: count };
         match setup {
             Setup::Phoenix(setup) => {
                 let (ears, pump) = setup.join(&session.host, &topics, recorder).await?;
@@ -101,9 +113,6 @@ trait Ears: Send {
 
     /// What is printed about it, if anything.
     fn line<'e>(&'e self, event: &'e Self::Event) -> Option<Line<'e>>;
-
-    /// Whether another access token may come.
-    fn has_token_source(&self) -> bool;
 
     fn close(&self) -> impl Future<Output = ()> + Send;
 }
@@ -155,7 +164,8 @@ struct Prints {
     printer: Printer,
     /// Topics that may yet be joined, or are.
     open: BTreeSet<Text>,
-    /// Whether another token would have kept one of them.
+    has_token_source: bool,
+    /// Whether one of them was lost for want of another token.
     stuck: bool,
     /// Messages that are still wanted.
     wanted: Option<u64>,
@@ -202,7 +212,7 @@ impl<E: Ears> Listener<E> {
     /// Prints an event; `Some` if it was the last one that is wanted.
     fn print(&mut self, event: &E::Event) -> Result<Option<Ending>, ReaderGone> {
         match self.ears.line(event) {
-            Some(line) => self.prints.print(&line, self.ears.has_token_source()),
+            Some(line) => self.prints.print(&line),
             None => Ok(None),
         }
     }
@@ -220,7 +230,7 @@ impl<E: Ears> Listener<E> {
 }
 
 impl Prints {
-    fn print(&mut self, line: &Line<'_>, has_token_source: bool) -> Result<Option<Ending>, ReaderGone> {
+    fn print(&mut self, line: &Line<'_>) -> Result<Option<Ending>, ReaderGone> {
         let is_message = matches!(line.event, "message" | "broadcast");
         if is_message && let Some(wanted) = &mut self.wanted {
             // While the connection is being closed more may come than was asked for.
@@ -234,7 +244,7 @@ impl Prints {
             let attempts = line.reason.as_deref().unwrap_or_default();
             return Ok(Some(Ending::Failed(format!("gave up: {attempts}"))));
         }
-        let stuck = line.retry == Some(Retry::OnToken) && !has_token_source;
+        let stuck = line.retry == Some(Retry::OnToken) && !self.has_token_source;
         if let Some(topic) = line.topic.filter(|_| stuck || line.event == "channel_closed") {
             self.stuck |= stuck;
             self.open.remove(topic.as_bytes());

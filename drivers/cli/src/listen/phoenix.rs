@@ -86,10 +86,6 @@ impl Ears for PhoenixEars {
         }
     }
 
-    fn has_token_source(&self) -> bool {
-        false
-    }
-
     async fn close(&self) {
         self.client.close().await;
     }

@@ -42,7 +42,6 @@ impl Setup {
         recorder: Option<Recorder>,
     ) -> Result<(impl Ears + use<H>, Task), Failure> {
         let Project { config, channel: join, tokens } = self.project;
-        let has_token_source = tokens.is_some();
         let options = Project::options(tokens, recorder.map(|recorder| Box::new(recorder) as _));
         let (client, pump) = host.connect_to_project(config, options);
         let closed = |_| Failure::broken("the client is closed");
@@ -57,7 +56,7 @@ impl Setup {
             channels.push(channel);
         }
         client.connect().await.map_err(closed)?;
-        Ok((SupabaseEars { client, inbox, topics: names, has_token_source, _channels: channels }, pump))
+        Ok((SupabaseEars { client, inbox, topics: names, _channels: channels }, pump))
     }
 }
 
@@ -65,7 +64,6 @@ struct SupabaseEars {
     client: Client,
     inbox: Inbox,
     topics: BTreeMap<HandleId, Text>,
-    has_token_source: bool,
     /// Dropping one would leave it.
     _channels: Vec<Channel>,
 }
@@ -85,10 +83,6 @@ impl Ears for SupabaseEars {
             // `InboxEvent` may grow; what is new there has to get a line here.
             _ => None,
         }
-    }
-
-    fn has_token_source(&self) -> bool {
-        self.has_token_source
     }
 
     async fn close(&self) {

@@ -329,7 +329,8 @@ fn no_secret_reaches_an_output_or_a_recording() {
         texts.extend([ended.stdout, ended.stderr, file.text()]);
     }
     let sent = run(&["send", &url, "priv:no", "e", "--private", "--token", &token]);
-    let help = run(&["listen", "--help"]);
+    let variables = [("SUPABASE_KEY", KEY), ("SUPABASE_TOKEN", token.as_str())];
+    let help = Program::start_with(&["listen", "--help"], &variables).ended();
     texts.extend([sent.stdout, sent.stderr, help.stdout]);
     let signature = token.rsplit('.').next().expect("three parts");
     for text in &texts {
