@@ -116,6 +116,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn what_a_server_sends_cannot_steer_the_terminal() {
@@ -134,5 +135,22 @@ mod tests {
     fn a_rejoin_says_so() {
         let line = Line { event: "joined", topic: Some("room:a"), again: Some(true), ..Line::default() };
         assert_eq!(text(&line), "joined again room:a");
+    }
+
+    #[test]
+    fn what_happens_next_and_what_is_lost_is_said_in_words() {
+        let topic = Some("realtime:a");
+        for (retry, words) in [
+            (Retry::In(Duration::from_millis(1_250)), "trying again in 1.2 s"),
+            (Retry::OnConnection, "trying again with the connection"),
+            (Retry::OnToken, "trying again with another token"),
+            (Retry::Never, "not trying again"),
+        ] {
+            let line = Line { event: "channel_errored", topic, retry: Some(retry), ..Line::default() };
+            assert_eq!(text(&line), format!("channel errored realtime:a ({words})"));
+        }
+        let until = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
+        let line = Line { event: "gap", topic, gap: Some((SystemTime::UNIX_EPOCH, until)), ..Line::default() };
+        assert_eq!(text(&line), "gap realtime:a: what came in 1.5 s is lost");
     }
 }

@@ -272,7 +272,7 @@ fn a_token_is_read_anew_when_the_server_says_that_it_has_expired() {
 #[test]
 fn a_token_of_a_channel_that_ends_is_missed_when_there_is_no_other() {
     let project = Realtime::start();
-    let mut listening = start(&["listen", &project.url(), "room", "--json", "--token", &fresh(2)]);
+    let mut listening = start(&["listen", &project.url(), "room", "--json", "--token", &fresh(4)]);
     listening.event("joined");
     listening.event("token_expired");
     failed(&listening.ended(), &["another access token"]);
@@ -314,19 +314,21 @@ fn no_secret_reaches_an_output_or_a_recording() {
     let tokens = Scratch::new("secrets.token");
     tokens.write(&token);
     let mut texts = Vec::new();
-    for format in [&["--json"][..], &[]] {
+    for (format, lifetime) in [(&["--json"][..], 7200), (&[], 9000)] {
         project.refuse_upgrades(503, "busy", 1);
         let arguments = ["listen", &url, "priv:no", "priv:rw", "--private", "--token-file", tokens.path()];
         let listening = start(&[&arguments[..], &["--record", file.path()], format].concat());
         project.sees(|event| matches!(event, PeerEvent::Refused { .. }));
         project.joined();
-        tokens.write(&fresh(7200));
+        tokens.write(&fresh(lifetime));
         project.order(|peer, now| peer.shut_down(now, "realtime:priv:rw", "Token has expired 0 seconds ago"));
         project.joined();
         listening.signal("-TERM");
         let ended = listening.ended();
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        texts.extend([ended.stdout, ended.stderr, file.text()]);
+        let explained = Program::start(&["explain", file.path()]).ended();
+        assert_eq!(explained.code, Some(0), "{explained:?}");
+        texts.extend([ended.stdout, ended.stderr, file.text(), explained.stdout]);
     }
     let sent = run(&["send", &url, "priv:no", "e", "--private", "--token", &token]);
     let variables = [("SUPABASE_KEY", KEY), ("SUPABASE_TOKEN", token.as_str())];
