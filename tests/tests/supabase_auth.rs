@@ -446,3 +446,12 @@ fn a_token_that_crosses_with_the_end_of_the_one_before_is_joined_with() {
     assert_eq!(s.tokens_sent(), []);
     assert_eq!(s.session.channel_state(room), Some(ChannelState::AwaitingToken));
 }
+
+#[test]
+fn a_token_that_comes_behind_a_close_is_told_to_nobody() {
+    let (mut s, _) = SupabaseScript::in_room(supabase_config(), &ChannelConfig::default());
+    s.with(Session::close);
+    s.sent.clear();
+    s.with(|session, now| session.set_auth(now, token(HOUR, 1))).unwrap();
+    assert_eq!(s.tokens_sent(), []);
+}

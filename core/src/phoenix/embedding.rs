@@ -6,6 +6,7 @@
 use core::time::Duration;
 
 use super::channel::Phase;
+use super::connection::ConnectionState;
 use super::event::CloseReason;
 use super::ids::ChannelId;
 use super::lane::Outgoing;
@@ -49,7 +50,10 @@ impl Session {
     /// Wants to say something on a joined channel that is neither buffered nor answered: what it
     /// says is decided when it leaves ([`Session::take_notice`]), and a lost connection forgets it.
     pub(crate) fn notify(&mut self, channel: ChannelId) {
-        self.lane.notify(channel);
+        // Channels outlive a `close` until its handshake is over.
+        if self.state() == ConnectionState::Connected {
+            self.lane.notify(channel);
+        }
     }
 
     /// Takes the notice at the head of the lane, with these words.
