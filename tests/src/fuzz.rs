@@ -11,6 +11,7 @@ use crate::op::{Op, Scrap, Timed, Topic};
 use crate::rng::Rng;
 use crate::script::config;
 use crate::storm::Storm;
+use crate::supabase_storm::{SupabaseStorm, Treatment};
 use crate::weather::Climate;
 
 /// Reads a text frame of vsn 1.0.0; what can be read survives writing and reading.
@@ -141,6 +142,16 @@ pub fn pair_ops(seed: u64, ops: &[Timed], lawful: bool) {
     let climate = if lawful { Climate::Lawful } else { Climate::Hostile };
     let storm = Storm { seed, climate, ops: ops.to_vec() };
     if let Err(what) = storm.run() {
+        panic!("{what}\n{storm:?}");
+    }
+}
+
+/// A Supabase session and the scripted Supabase in any weather; each choice is one operation.
+#[expect(clippy::missing_panics_doc, reason = "panicking is how a fuzz target speaks")]
+pub fn supabase_ops(seed: u64, choices: &[u32], lawful: bool) {
+    let climate = if lawful { Climate::Lawful } else { Climate::Hostile };
+    let storm = SupabaseStorm::of_choices(seed, climate, choices);
+    if let Err(what) = storm.run(Treatment::PLAIN) {
         panic!("{what}\n{storm:?}");
     }
 }

@@ -72,3 +72,12 @@ fn pairs_survive_anything() {
         fuzz::pair_ops(seed, &ops, seed % 2 == 0);
     }
 }
+
+#[test]
+fn supabase_sessions_survive_anything() {
+    for seed in 0..100 {
+        let mut rng = Rng::new(seed);
+        let choices: Vec<_> = (0..rng.below(100)).map(|_| rng.number() as u32).collect();
+        fuzz::supabase_ops(seed, &choices, seed % 2 == 0);
+    }
+}

@@ -76,13 +76,13 @@ impl SupabaseStorm {
 
     /// The storm of some choices, a fuzzer's.
     #[must_use]
-    pub fn of_choices(seed: u64, choices: &[u32]) -> Self {
+    pub fn of_choices(seed: u64, climate: Climate, choices: &[u32]) -> Self {
         let op = |choice: &u32| {
             let mut rng = Rng::new((*choice).into());
             (Op::pause(&mut rng), Op::random(&mut rng))
         };
         let ops = std::iter::once((0, Op::Connect)).chain(choices.iter().map(op)).collect();
-        Self { seed, climate: Climate::Hostile, ops }
+        Self { seed, climate, ops }
     }
 
     /// Plays the storm; then, if it was lawful, heals the world and checks that everything comes
