@@ -1,14 +1,16 @@
-//! The drivers as a load client: `rejoin-bench smol|tokio URL KIND N SIZE CHANNELS [SOCKETS]`.
+//! The drivers as a load client: `rejoin-bench smol|tokio [supabase] URL KIND N SIZE CHANNELS [SOCKETS]`.
 //!
 //! It talks to a load server that streams on the event `go`, answers `ping` and counts `up`, and
 //! prints one line of JSON. Everything runs on one thread: the pumps as tasks, the reader beside
 //! them. KIND is `broadcast`, `broadcast_bin`, `postgres_changes`, `presence_diff` (N messages
 //! down, round robin over the channels), `up` (N messages of SIZE bytes), `ping` (N round trips)
-//! or `idle` (only joins).
+//! or `idle` (only joins). With `supabase` it speaks that dialect, in which it knows `broadcast`,
+//! `broadcast_bin` and `idle`.
 
 #![forbid(unsafe_code)]
 
 mod meter;
+mod supabase;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,42 +19,21 @@ use std::time::Instant;
 use meter::{Meter, Report};
 use rejoin_pump::core::Payload;
 use rejoin_pump::core::phoenix::{Config, JoinOptions, Push, PushOutcome};
-use rejoin_pump::{Channel, ChannelEvent, Client, ConnectOptions, Inbox, InboxEvent, Inflow};
+use rejoin_pump::{Channel, ChannelEvent, Client, Inbox, InboxEvent, Inflow};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let Some(args) = Args::parse() else {
-        eprintln!("usage: rejoin-bench smol|tokio URL KIND N SIZE CHANNELS [SOCKETS]");
+        eprintln!("usage: rejoin-bench smol|tokio [supabase] URL KIND N SIZE CHANNELS [SOCKETS]");
         return ExitCode::from(2);
     };
     // Reader and pumps are tasks of one thread, which take turns; a future that is blocked on would
     // get a turn only once in a while.
     let args = Arc::new(args);
     let result = match args.runtime.as_str() {
-        "smol" => {
-            let executor = Arc::new(smol::Executor::new());
-            let tasks = executor.clone();
-            let job = drive(args.clone(), move |config| {
-                let options = ConnectOptions::default();
-                let (client, pump) = rejoin_smol::connect_on(rejoin_smol::SmolRuntime::default(), config, options);
-                tasks.spawn(pump).detach();
-                client
-            });
-            smol::block_on(executor.run(executor.spawn(job)))
-        }
-        _ => tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::from).and_then(|rt| {
-            rt.block_on(async {
-                let job = drive(args.clone(), |config| {
-                    let options = ConnectOptions::default();
-                    let (client, pump) =
-                        rejoin_tokio::connect_on(rejoin_tokio::TokioRuntime::default(), config, options);
-                    tokio::spawn(pump);
-                    client
-                });
-                tokio::spawn(job).await?
-            })
-        }),
+        "smol" => on_smol(args.clone()),
+        _ => on_tokio(args.clone()),
     };
     match result {
         Ok(report) => {
@@ -66,8 +47,52 @@ fn main() -> ExitCode {
     }
 }
 
+fn on_smol(args: Arc<Args>) -> Result<Report, Failure> {
+    let executor = Arc::new(smol::Executor::new());
+    let tasks = executor.clone();
+    let job = async move {
+        if args.supabase {
+            let connect = |config| {
+                let (client, pump) = rejoin_smol::supabase::connect(config);
+                tasks.spawn(pump).detach();
+                client
+            };
+            return supabase::drive(&args, connect).await;
+        }
+        let connect = |config| {
+            let (client, pump) = rejoin_smol::connect(config);
+            tasks.spawn(pump).detach();
+            client
+        };
+        drive(&args, connect).await
+    };
+    smol::block_on(executor.run(executor.spawn(job)))
+}
+
+fn on_tokio(args: Arc<Args>) -> Result<Report, Failure> {
+    let job = async move {
+        if args.supabase {
+            let connect = |config| {
+                let (client, pump) = rejoin_tokio::supabase::connect(config);
+                tokio::spawn(pump);
+                client
+            };
+            return supabase::drive(&args, connect).await;
+        }
+        let connect = |config| {
+            let (client, pump) = rejoin_tokio::connect(config);
+            tokio::spawn(pump);
+            client
+        };
+        drive(&args, connect).await
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { tokio::spawn(job).await? })
+}
+
 struct Args {
     runtime: String,
+    supabase: bool,
     url: String,
     kind: String,
     n: usize,
@@ -78,11 +103,16 @@ struct Args {
 
 impl Args {
     fn parse() -> Option<Self> {
-        let words: Vec<String> = std::env::args().skip(1).collect();
+        let mut words: Vec<String> = std::env::args().skip(1).collect();
+        let supabase = words.get(1).is_some_and(|word| word == "supabase");
+        if supabase {
+            words.remove(1);
+        }
         let number = |at: usize| words.get(at).map_or(Some(1), |word| word.parse().ok());
         let runtime = words.first().filter(|word| *word == "smol" || *word == "tokio")?;
         Some(Self {
             runtime: runtime.clone(),
+            supabase,
             url: words.get(1)?.clone(),
             kind: words.get(2)?.clone(),
             n: number(3)?,
@@ -99,8 +129,7 @@ struct Socket {
     inbox: Inbox,
 }
 
-async fn drive(args: Arc<Args>, connect: impl Fn(Config) -> Client) -> Result<Report, Failure> {
-    let args = &*args;
+async fn drive(args: &Args, connect: impl Fn(Config) -> Client) -> Result<Report, Failure> {
     let mut report = Report::new(&format!("rejoin-{}", args.runtime));
     let meter = Meter::start();
     let mut sockets = Vec::new();
@@ -149,8 +178,7 @@ async fn join_all(client: Client, args: &Args) -> Result<Socket, Failure> {
 }
 
 async fn receive(socket: &mut Socket, args: &Args, report: &mut Report) -> Result<(), Failure> {
-    let go = format!(r#"{{"n":{},"size":{},"kind":"{}","spread":true}}"#, args.n, args.size, args.kind);
-    let go = Push::new("go", Payload::from_json_text(go)?).without_reply();
+    let go = Push::new("go", Payload::from_json_text(go(args))?).without_reply();
     drop(socket.channels[0].push(go).await?);
     let mut meter = None;
     let mut delivered = 0;
@@ -169,6 +197,11 @@ async fn receive(socket: &mut Socket, args: &Args, report: &mut Report) -> Resul
     }
     report.measured(&meter.unwrap_or_else(Meter::start), delivered);
     Ok(())
+}
+
+/// What the load server is to stream.
+fn go(args: &Args) -> String {
+    format!(r#"{{"n":{},"size":{},"kind":"{}","spread":true}}"#, args.n, args.size, args.kind)
 }
 
 async fn send(socket: &mut Socket, args: &Args, report: &mut Report) -> Result<(), Failure> {
