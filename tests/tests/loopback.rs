@@ -27,6 +27,9 @@ macro_rules! on_both_runtimes {
     };
 }
 
+#[path = "loopback/supabase.rs"]
+mod supabase;
+
 on_both_runtimes![
     a_conversation_works_under_both_serializers,
     a_client_whose_socket_is_cut_comes_back_and_sends_what_waited,

@@ -11,6 +11,12 @@ use rejoin_core::{Backoff, ConnId, Payload};
 use rejoin_pump::tls::rustls::{ClientConfig, ServerConfig as TlsServerConfig};
 use rejoin_pump::{AcceptOptions, Accepted, Client, ConnectOptions, Runtime, accept, serve};
 
+/// What a Supabase client is made of.
+mod supabase {
+    pub(crate) use rejoin_core::supabase::Config;
+    pub(crate) use rejoin_pump::supabase::{Client, ConnectOptions};
+}
+
 /// Longer than anything here takes; a test that gets there hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -45,6 +51,8 @@ pub(crate) trait Lab: Clone + Send + Sync + 'static {
     fn connect(&self, config: Config) -> Client {
         self.connect_on(self.runtime(None), config)
     }
+
+    fn connect_supabase(&self, config: supabase::Config, options: supabase::ConnectOptions) -> supabase::Client;
 
     /// A server that lets everybody in; see [`host`].
     fn server(&self) -> Pending<SocketAddr> {
@@ -160,6 +168,12 @@ impl Lab for Smol {
     fn encrypted(&self, config: Arc<TlsServerConfig>, tcp: Self::Tcp) -> Pending<Option<rejoin_smol::Io>> {
         Box::pin(async move { rejoin_smol::tls::accept(config, tcp).await.ok() })
     }
+
+    fn connect_supabase(&self, config: supabase::Config, options: supabase::ConnectOptions) -> supabase::Client {
+        let (client, pump) = rejoin_smol::supabase::connect_on(self.runtime(None), config, options);
+        self.spawn(Box::pin(pump));
+        client
+    }
 }
 
 #[derive(Clone)]
@@ -205,5 +219,11 @@ impl Lab for Tokio {
 
     fn encrypted(&self, config: Arc<TlsServerConfig>, tcp: Self::Tcp) -> Pending<Option<rejoin_tokio::Io>> {
         Box::pin(async move { rejoin_tokio::tls::accept(config, tcp).await.ok() })
+    }
+
+    fn connect_supabase(&self, config: supabase::Config, options: supabase::ConnectOptions) -> supabase::Client {
+        let (client, pump) = rejoin_tokio::supabase::connect_on(self.runtime(None), config, options);
+        self.spawn(Box::pin(pump));
+        client
     }
 }

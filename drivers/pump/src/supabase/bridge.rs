@@ -306,3 +306,52 @@ impl SupabaseBridge {
         self.tell_inboxes(&connection);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::commands;
+    use crate::queue::queue;
+    use futures_util::task::noop_waker_ref;
+    use rejoin_core::Machine;
+    use rejoin_core::supabase::Config;
+
+    #[test]
+    fn short_lives_give_their_places_back() {
+        let now = Timestamp::ZERO;
+        let (_sender, abandoned, commands) = commands(1);
+        let mut bridge = SupabaseBridge::new(commands, None);
+        let mut session = Session::new(Config::new("ws://host", "key").unwrap(), now);
+        let topic = Text::from_static("realtime:room");
+        let place_of_next = |bridge: &mut SupabaseBridge| {
+            let place = bridge.outlets.add(queue(1, true).0);
+            bridge.outlets.remove(place);
+            place
+        };
+        let first = place_of_next(&mut bridge);
+        for number in 0..10_000 {
+            let handle = HandleId(number);
+            let (sink, source) = queue(4, true);
+            let mut run = |command| bridge.carry_out(&mut session, now, command);
+            let (listen, to, answer) = (Listen::everything(), Destination::Own(sink), oneshot::channel().0);
+            run(Command::Listen { handle, topic: topic.clone(), listen, to, answer });
+            let (config, answer) = (Arc::default(), oneshot::channel().0);
+            run(Command::Subscribe { handle, topic: topic.clone(), config, answer });
+            let (broadcast, ticket) = (Broadcast::new("e", rejoin_core::Payload::EMPTY), crate::ticket::ticket().0);
+            run(Command::Broadcast { handle, broadcast, ticket });
+            if number % 2 == 0 {
+                drop(source);
+                run(Command::Unsubscribe { handle });
+            }
+            abandoned.add(handle);
+            let mut cx = Context::from_waker(noop_waker_ref());
+            assert!(bridge.poll_command(&mut cx, &mut session, now).is_pending());
+            while let Some(event) = session.poll_event() {
+                bridge.deliver(&mut session, now, event);
+            }
+            assert_eq!(place_of_next(&mut bridge), first);
+            assert!(bridge.tickets.is_empty() && bridge.rooms.of(handle).is_none());
+        }
+        assert!(bridge.rooms.by_topic(&topic).is_none());
+    }
+}
