@@ -9,7 +9,7 @@ use rejoin_core::supabase::{
     UpgradeClass, UpgradeRefusal,
 };
 use rejoin_core::{Backoff, OpenError, Timestamp, TransportEvent};
-use rejoin_sim::{SupabaseScript, supabase_config};
+use rejoin_sim::{SupabaseScript, supabase_config, token};
 
 const ROOM: &str = "realtime:room";
 
@@ -378,6 +378,18 @@ fn a_channel_brings_back_what_sleeps_and_not_what_was_sent_away() {
         s.subscribe("room", &ChannelConfig::default());
         assert_eq!(s.session.state(), state);
     }
+}
+
+#[test]
+fn nothing_follows_the_close_frame() {
+    let (mut s, room) = SupabaseScript::in_room(supabase_config(), &ChannelConfig::default());
+    s.with(Session::close);
+    s.with(|session, now| session.set_auth(now, token(secs(60), 1))).unwrap();
+    s.with(|session, now| session.set_channel_auth(now, room, Some(token(secs(60), 2)))).unwrap();
+    s.with(Session::probe);
+    s.with(|session, now| session.unsubscribe(now, room)).unwrap();
+    s.advance(secs(4));
+    assert!(s.sent.is_empty(), "{:?}", s.sent);
 }
 
 #[test]
