@@ -346,3 +346,29 @@ fn a_handler_that_leaves_and_subscribes_on_every_event_leaves_nothing_behind() {
     }
     assert_eq!((s.session.channels().count(), s.session.open_pushes(), s.session.queued_events()), (0, 0, 0));
 }
+
+#[test]
+fn a_forgotten_channel_may_have_missed_everything_since_it_was_last_heard_of() {
+    let (mut s, room) = SupabaseScript::in_room(supabase_config(), &ChannelConfig::default().broadcast_ack());
+    s.advance(secs(10));
+    s.say("realtime:room", "broadcast", r#"{"event":"e","payload":{},"type":"broadcast"}"#);
+    s.advance(secs(60));
+    s.broadcast(room, "cursor");
+    let reference = s.sent.last().unwrap().reference().to_owned();
+    let unmatched = r#"{"status":"error","response":{"reason":"unmatched topic"}}"#;
+    s.receive_message(None, Some(&reference), "realtime:room", "phx_reply", unmatched);
+    s.advance(secs(1));
+    s.accept("realtime:room");
+    let gap = Event::Gap { channel: room, since: at(10), until: at(71) };
+    assert!(s.take_events().contains(&gap));
+}
+
+#[test]
+fn an_error_of_long_ago_is_not_the_reason_of_a_close() {
+    let (mut s, room) = SupabaseScript::in_room(supabase_config(), &ChannelConfig::default());
+    s.system("realtime:room", "error", "Too many messages per second");
+    s.advance(secs(10));
+    s.end("realtime:room", "phx_close");
+    let reason = CloseReason::ServerClosed { message: None };
+    assert_eq!(s.take_events().last(), Some(&Event::ChannelClosed { channel: room, reason }));
+}

@@ -331,3 +331,12 @@ fn a_channel_hears_nothing_before_it_is_joined_and_after_it_is_left() {
     assert!(!s.take_events().iter().any(|event| matches!(event, Event::Broadcast { .. })));
     assert_eq!(s.session.stats().stale_messages, 2);
 }
+
+#[test]
+fn a_broadcast_that_would_cost_the_connection_is_refused_at_the_call() {
+    let (mut s, room) = SupabaseScript::in_room(supabase_config(), &ChannelConfig::default());
+    let of = |bytes: usize| Broadcast::new("e", Payload::binary(vec![0; bytes].into()));
+    let refused = s.with(|session, now| session.broadcast(now, room, of(5_000_000)));
+    assert!(matches!(refused, Err(PushError::TooLarge { .. })), "{refused:?}");
+    s.with(|session, now| session.broadcast(now, room, of(4_900_000))).unwrap();
+}

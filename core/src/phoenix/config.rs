@@ -174,6 +174,8 @@ pub struct Limits {
     pub outbound_frames: usize,
     /// The largest frame, in bytes, in either direction; default 16 MiB.
     pub frame_bytes: usize,
+    /// The largest frame to send, in bytes, if servers take less than they give; default 16 MiB.
+    pub outbound_frame_bytes: usize,
     /// Messages that nobody has polled yet; default 4,096. Further ones are dropped and reported
     /// as [`Event::Lagged`](super::Event::Lagged). State changes are never dropped.
     pub events: usize,
@@ -194,6 +196,7 @@ impl Default for Limits {
             pending_replies: 4_096,
             outbound_frames: 1_024,
             frame_bytes: 16 << 20,
+            outbound_frame_bytes: 16 << 20,
             events: 4_096,
             overflow: Overflow::default(),
         }

@@ -279,7 +279,7 @@ pub enum PushError {
     AckDisabled,
     /// The message does not fit the serializer.
     Encode(EncodeError),
-    /// The frame would be larger than `Limits::frame_bytes`.
+    /// The frame would be larger than `Limits::frame_bytes` or `Limits::outbound_frame_bytes`.
     TooLarge {
         /// Its size in bytes.
         len: usize,

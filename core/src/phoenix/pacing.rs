@@ -12,6 +12,8 @@ use crate::time::Timestamp;
 const WINDOW: Duration = Duration::from_secs(1);
 /// How long the pace stays slow after the server complained.
 const SLOW: Duration = Duration::from_secs(60);
+/// How far apart complaints about the same burst of joins can be.
+const SAME_COMPLAINT: Duration = Duration::from_secs(20);
 /// The pace is halved at most this often.
 const HALVINGS: u32 = 5;
 
@@ -59,12 +61,13 @@ impl JoinPace {
         self.sent.pop_back();
     }
 
-    /// The server complained: half as many a second for a minute. Complaints within a second are one,
-    /// such as the refusal of a join and the close of the socket behind it.
+    /// The server complained: half as many a second for a minute. Complaints that come close together
+    /// are one, such as those about joins that were in flight at the same time, each of which a
+    /// server answers after 5 s (section 9.4), and the close of the socket behind them.
     pub(super) fn slow_down(&mut self, now: Timestamp) {
         if now >= self.slow_until {
             self.halvings = 0;
-        } else if now.saturating_add(SLOW) < self.slow_until.saturating_add(WINDOW) {
+        } else if now.saturating_add(SLOW) < self.slow_until.saturating_add(SAME_COMPLAINT) {
             return;
         }
         self.halvings = (self.halvings + 1).min(HALVINGS);
@@ -104,9 +107,9 @@ mod tests {
         let mut pace = JoinPace::new(NonZeroU32::new(50));
         (0..9).for_each(|n| pace.slow_down(Timestamp::from_millis(n * 100)));
         assert_eq!(sent_in(&mut pace, 900, 2_000), 50);
-        (3..12).for_each(|s| pace.slow_down(Timestamp::from_millis(s * 1_000)));
-        assert_eq!(sent_in(&mut pace, 12_000, 10_000), 10, "never slower than one a second");
-        assert_eq!(sent_in(&mut pace, 71_000, 2_000), 100);
+        (1..=9).for_each(|n| pace.slow_down(Timestamp::from_millis(n * 20_000)));
+        assert_eq!(sent_in(&mut pace, 181_000, 10_000), 10, "never slower than one a second");
+        assert_eq!(sent_in(&mut pace, 240_000, 2_000), 100);
     }
 
     #[test]

@@ -271,7 +271,7 @@ fn check(push: &Push, topic: &Text, config: &Config) -> Result<(), PushError> {
     let event = push.user_event.as_ref().map_or(&push.event, |user| &user.event);
     // Two refs of at most 20 digits, and the brackets and names around everything.
     let len = topic.as_bytes().len() + event.as_bytes().len() + push.payload.len() + 160;
-    if len > config.limits.frame_bytes {
+    if len > config.limits.frame_bytes.min(config.limits.outbound_frame_bytes) {
         return Err(PushError::TooLarge { len });
     }
     let bytes = push.payload.is_binary();

@@ -1,6 +1,7 @@
 //! What the Phoenix session reports, in Supabase's words; and what follows from it.
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use super::channel_config::RejoinPolicy;
 use super::envelope::{TextBroadcast, take_apart};
@@ -11,6 +12,10 @@ use crate::payload::Payload;
 use crate::phoenix::{self, ChannelId, JoinFailure, LossReason, TroubleCause};
 use crate::text::Text;
 use crate::time::Timestamp;
+
+/// How long after an error the end of the channel is still its consequence; a server sends one right
+/// behind the other.
+const CONSEQUENCE: Duration = Duration::from_secs(10);
 
 /// The close code of a server that thinks of the whole socket as too busy.
 const GOING_AWAY: u16 = 1001;
@@ -25,6 +30,7 @@ impl Session {
             match event {
                 phoenix::Event::UserBroadcast { channel, broadcast } => {
                     let (event, meta, payload) = broadcast.into_parts();
+                    self.hear_of(channel);
                     self.message(Event::Broadcast { channel, event, payload, meta });
                 }
                 phoenix::Event::Message { channel, event, payload } => self.absorb_message(channel, event, payload),
@@ -34,7 +40,15 @@ impl Session {
     }
 
     #[inline]
+    fn hear_of(&mut self, channel: ChannelId) {
+        if let Some(channel) = self.channels.get_mut(channel) {
+            channel.heard_at = self.now;
+        }
+    }
+
+    #[inline]
     fn absorb_message(&mut self, channel: ChannelId, event: Text, payload: Payload) {
+        self.hear_of(channel);
         let payload = if event == "broadcast" {
             match take_apart(payload) {
                 Ok(TextBroadcast { event, meta, payload }) => {
@@ -58,7 +72,7 @@ impl Session {
         if let Some(state) = self.channels.get_mut(channel)
             && !message.ok
         {
-            state.last_error = Some(message.clone());
+            state.last_error = Some(Box::new((self.now, SystemMessage::clone(&message))));
         }
         self.message(Event::System { channel, message });
     }
@@ -108,6 +122,7 @@ impl Session {
     fn absorb_joined(&mut self, id: ChannelId, again: bool) {
         let Some(channel) = self.channels.get_mut(id) else { return };
         channel.joined = true;
+        channel.heard_at = self.now;
         channel.waits = false;
         channel.refused = None;
         channel.last_error = None;
@@ -161,8 +176,13 @@ impl Session {
     }
 
     fn absorb_trouble(&mut self, id: ChannelId, cause: TroubleCause, retry_at: Option<Timestamp>) {
-        let since = if cause == TroubleCause::ConnectionLost { self.last_received } else { self.now };
         let Some(channel) = self.channels.get_mut(id) else { return };
+        let since = match cause {
+            TroubleCause::ConnectionLost => self.last_received,
+            // Nobody knows when; the channel was there when it was last heard of.
+            TroubleCause::Forgotten => channel.heard_at,
+            TroubleCause::Crashed | TroubleCause::Closed => self.now,
+        };
         if core::mem::take(&mut channel.joined) {
             channel.gap_since.get_or_insert(since);
         }
@@ -180,9 +200,9 @@ impl Session {
     fn absorb_shutdown(&mut self, id: ChannelId, retry: Retry) {
         let Some(channel) = self.channels.get_mut(id) else { return };
         let policy = channel.rejoin;
-        let error = channel.last_error.take();
-        let message = error.as_ref().map(|error| error.message.clone());
-        let class = error.and_then(|error| error.class());
+        let error = channel.last_error.take().filter(|error| self.now.saturating_since(error.0) < CONSEQUENCE);
+        let message = error.as_ref().map(|error| error.1.message.clone());
+        let class = error.and_then(|error| error.1.class());
         let retry = match (policy, class) {
             (RejoinPolicy::Never, _) | (RejoinPolicy::OnRetryableReason, None) => Retry::Never,
             (RejoinPolicy::Always, None | Some(RefusalClass::Permanent)) => retry,
@@ -207,7 +227,7 @@ impl Session {
             (Some(own), _) => *own,
             (None, phoenix::CloseReason::Left) => CloseReason::Left,
             (None, phoenix::CloseReason::ServerClosed) => {
-                CloseReason::ServerClosed { message: channel.last_error.map(|error| error.message) }
+                CloseReason::ServerClosed { message: channel.last_error.map(|error| error.1.message) }
             }
             (None, phoenix::CloseReason::SessionClosed) => CloseReason::SessionClosed,
         };

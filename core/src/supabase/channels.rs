@@ -32,10 +32,12 @@ pub(super) struct Channel {
     /// Whether it is kept from joining until there is a token.
     pub(super) waits: bool,
     pub(super) joined: bool,
+    /// When the server last showed that it knows the channel.
+    pub(super) heard_at: Timestamp,
     /// Since when messages may be missing.
     pub(super) gap_since: Option<Timestamp>,
-    /// The last error that the server spoke of: the reason of the `phx_close` behind it.
-    pub(super) last_error: Option<Box<SystemMessage>>,
+    /// The last error that the server spoke of, and when: the reason of a `phx_close` behind it.
+    pub(super) last_error: Option<Box<(Timestamp, SystemMessage)>>,
     /// Why it is being ended by us.
     pub(super) end: Option<Box<CloseReason>>,
 }
@@ -55,6 +57,7 @@ impl Channel {
             refused: None,
             waits: false,
             joined: false,
+            heard_at: Timestamp::ZERO,
             gap_since: None,
             last_error: None,
             end: None,
@@ -134,6 +137,6 @@ mod tests {
     /// are empty when a table has just grown.
     #[test]
     fn the_size_of_a_channel_is_pinned() {
-        assert_eq!(size_of::<Option<Channel>>(), 128);
+        assert_eq!(size_of::<Option<Channel>>(), 136);
     }
 }

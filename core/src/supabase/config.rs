@@ -24,8 +24,9 @@ use crate::text::Text;
 #[non_exhaustive]
 pub struct Config {
     /// The socket below: URL, serializer, timeouts, limits. Its heartbeat is every 25 s here, as in
-    /// Supabase's own clients, and at most 50 joins leave within a second, half of what a project may
-    /// make by default (specification, section 9.4). Of its parameters, `apikey` is left out, and so is `log_level` if
+    /// Supabase's own clients; at most 50 joins leave within a second, half of what a project may make
+    /// by default; and no frame has more than 5,000,000 bytes, for which servers cut the connection
+    /// (specification, section 9.4). Of its parameters, `apikey` is left out, and so is `log_level` if
     /// [`Config::log_level`] is set; of its headers, `x-api-key` if [`KeyIn::Header`] sends the key.
     /// `x-client-info: rejoin/VERSION` is added unless there is one.
     pub phoenix: phoenix::Config,
@@ -71,6 +72,7 @@ impl Config {
         let mut phoenix = phoenix::Config::new(&without_key(url))?;
         phoenix.heartbeat_interval = Some(heartbeat);
         phoenix.limits.joins_per_second = NonZeroU32::new(50);
+        phoenix.limits.outbound_frame_bytes = SERVER_FRAME_BYTES;
         Ok(Self {
             phoenix,
             api_key: ApiKey::new(api_key)?,
@@ -204,6 +206,8 @@ fn without_key(url: &str) -> String {
     kept
 }
 
+/// What a server takes in one frame.
+const SERVER_FRAME_BYTES: usize = 5_000_000;
 const API_KEY_PARAM: &str = "apikey";
 const LOG_LEVEL_PARAM: &str = "log_level";
 const API_KEY_HEADER: &str = "x-api-key";
