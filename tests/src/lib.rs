@@ -4,7 +4,7 @@
 //! * A [`Storm`] is a seed, a climate and a list of [`Op`]s; [`Storm::run`] plays it in a world
 //!   while the [`Oracle`] checks every promise on everything that leaves and enters.
 //! * [`Script`] and [`Scripted`] drive a lone session against a peer that the test writes frame by frame.
-//! * [`supabase`] is a scripted Supabase Realtime.
+//! * [`supabase`] is a scripted Supabase Realtime; a [`supabase_storm`] plays a session of ours against it.
 //! * [`replay`] and [`replay_supabase`] drive sessions through recorded conversations.
 //! * [`fuzz`] is what the fuzz targets call.
 //!

@@ -1,6 +1,6 @@
 //! Recorded conversations with Supabase Realtime, told again to a Supabase session of ours.
 //!
-//! As in [`replay`](crate::replay) the client does what the recorded one did and hears what the
+//! As in [`replay`] the client does what the recorded one did and hears what the
 //! recorded server said; here it is also compared what the two clients sent.
 
 mod join_payload;
@@ -29,7 +29,7 @@ use topic::{TextBroadcast, Topic, broadcast_line, gone, when};
 /// does, for no recording is as long.
 const REJOIN: Duration = Duration::from_secs(600);
 
-/// The rows of each client: as for [`replay::clients`](crate::replay::clients), but one that has
+/// The rows of each client: as for [`replay::clients`], but one that has
 /// disconnected is not the one that connects after it.
 #[must_use]
 pub fn clients(rows: &[Row]) -> Vec<Vec<Row>> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rejoin_core::phoenix::{ChannelId, PushId, PushOutcome};
 use rejoin_core::supabase::{
-    AccessToken, CloseReason, Config, Event, Request, RequestId, Retry, Session, TokenFailure, Trouble,
+    AccessToken, CloseReason, Config, Event, RefusalClass, Request, RequestId, Retry, Session, SubscribeFailure,
+    TokenFailure, Trouble,
 };
 use rejoin_core::wire::{Message, Serializer};
 use rejoin_core::{ConnId, Machine, Timestamp, TransportAction, TransportEvent};
@@ -262,9 +263,17 @@ impl Oracle {
                 (log.joined, log.joined_before) = (true, true);
                 wrong
             }
-            Event::SubscribeFailed { retry, .. } => {
+            Event::SubscribeFailed { failure, retry, .. } => {
                 log.condemned = *retry == Retry::Never;
-                log.joined || is_past(*retry, now)
+                let too_soon = match failure {
+                    SubscribeFailure::Refused(refusal) => match refusal.class {
+                        RefusalClass::Permanent => !log.condemned,
+                        RefusalClass::Rate => is_past(*retry, now.saturating_add(self.config.rate_delay)),
+                        _ => false,
+                    },
+                    _ => false,
+                };
+                log.joined || too_soon || is_past(*retry, now)
             }
             Event::ChannelErrored { trouble, retry, .. } => {
                 let lost = matches!(trouble, Trouble::ConnectionLost | Trouble::Crashed);
