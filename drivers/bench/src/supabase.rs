@@ -1,10 +1,11 @@
 //! The Supabase dialect as a load client: joins, and broadcasts down.
 
+use futures_util::future::try_join_all;
 use rejoin_pump::Inflow;
 use rejoin_pump::core::Payload;
 use rejoin_pump::core::phoenix::Push;
 use rejoin_pump::core::supabase::{ChannelConfig, Config};
-use rejoin_pump::supabase::{Channel, ChannelEvent, Client, Inbox, InboxEvent, Listen};
+use rejoin_pump::supabase::{Channel, ChannelEvent, Client, Inbox, InboxEvent, Listen, SubscribeError};
 
 use crate::meter::{Meter, Report};
 use crate::{Args, Failure, go};
@@ -40,13 +41,14 @@ pub(crate) async fn drive(args: &Args, connect: impl Fn(Config) -> Client) -> Re
 
 async fn join_all(client: Client, count: usize) -> Result<Socket, Failure> {
     let (handle, mut inbox) = client.inbox(Inflow::default()).await?;
-    let mut channels = Vec::with_capacity(count);
-    for number in 0..count {
+    // All at once, as whoever has so many asks for them.
+    let subscribe = async |number| {
         let channel = client.channel(&format!("realtime:b{number}"), ChannelConfig::default())?;
         channel.listen_into(handle, Listen::everything()).await?;
         channel.subscribe().await?;
-        channels.push(channel);
-    }
+        Ok::<_, SubscribeError>(channel)
+    };
+    let channels = try_join_all((0..count).map(subscribe)).await?;
     let mut joined = 0;
     while joined < count {
         match inbox.next().await {
