@@ -304,6 +304,8 @@ async fn wss_works_with_a_trusted_certificate_and_only_with_one<L: Lab>(lab: L) 
 
     let wary = lab.connect(secure.clone());
     let mut inbox = connection_events(&wary).await;
+    // The first attempt may have failed before anybody listened.
+    wary.connect().await.unwrap();
     let ConnectionEvent::Disconnected { reason: LossReason::Open(error), .. } = connection(&mut inbox).await else {
         panic!("a certificate that nobody vouches for is refused");
     };
