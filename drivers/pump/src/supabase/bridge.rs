@@ -312,9 +312,10 @@ mod tests {
     use super::*;
     use crate::commands::commands;
     use crate::queue::queue;
+    use futures_channel::oneshot;
     use futures_util::task::noop_waker_ref;
-    use rejoin_core::Machine;
-    use rejoin_core::supabase::Config;
+    use rejoin_core::supabase::{Broadcast, Config};
+    use rejoin_core::{Machine, Payload};
 
     #[test]
     fn short_lives_give_their_places_back() {
@@ -337,7 +338,7 @@ mod tests {
             run(Command::Listen { handle, topic: topic.clone(), listen, to, answer });
             let (config, answer) = (Arc::default(), oneshot::channel().0);
             run(Command::Subscribe { handle, topic: topic.clone(), config, answer });
-            let (broadcast, ticket) = (Broadcast::new("e", rejoin_core::Payload::EMPTY), crate::ticket::ticket().0);
+            let (broadcast, ticket) = (Broadcast::new("e", Payload::EMPTY), crate::ticket::ticket().0);
             run(Command::Broadcast { handle, broadcast, ticket });
             if number % 2 == 0 {
                 drop(source);
