@@ -200,8 +200,12 @@ impl Bridge<Session> for ClientBridge {
         Poll::Ready(Some(()))
     }
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.outlets.poll_ready(cx)
+    fn poll_ready(&mut self, cx: &mut Context<'_>, session: &Session) -> Poll<()> {
+        match session.state() {
+            // What it has still to say is bounded, and waits for no reader.
+            ConnectionState::Closed => Poll::Ready(()),
+            _ => self.outlets.poll_ready(cx),
+        }
     }
 
     fn deliver(&mut self, _: &mut Session, now: Timestamp, event: Event) {

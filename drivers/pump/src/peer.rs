@@ -232,6 +232,14 @@ struct PeerBridge {
     events: Sink<Delivery>,
 }
 
+/// Senders keep what waits in a queue alive, and whoever waits for its answer would wait for ever.
+impl Drop for PeerBridge {
+    fn drop(&mut self) {
+        self.commands.close();
+        while self.commands.try_recv().is_ok() {}
+    }
+}
+
 impl Bridge<ServerSession> for PeerBridge {
     fn poll_command(&mut self, cx: &mut Context<'_>, session: &mut ServerSession, now: Timestamp) -> Poll<Option<()>> {
         let Some(command) = ready!(self.commands.as_mut().poll_next(cx)) else { return Poll::Ready(None) };
@@ -256,7 +264,7 @@ impl Bridge<ServerSession> for PeerBridge {
         Poll::Ready(Some(()))
     }
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>, _: &ServerSession) -> Poll<()> {
         self.events.poll_room(cx)
     }
 

@@ -30,7 +30,7 @@ pub trait Bridge<M: Machine>: Unpin + Send + 'static {
     /// send another.
     fn poll_command(&mut self, cx: &mut Context<'_>, machine: &mut M, now: Timestamp) -> Poll<Option<()>>;
     /// Whether events may be delivered. While they may not, nothing is read from the socket.
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    fn poll_ready(&mut self, cx: &mut Context<'_>, machine: &M) -> Poll<()>;
     /// Takes an event; its reader may be woken later, by `publish`.
     fn deliver(&mut self, machine: &mut M, now: Timestamp, event: M::Event);
     /// Lets the readers see what was delivered.
@@ -210,7 +210,7 @@ where
         while !budget.is_spent() {
             // First: a machine whose events have piled up drops the messages that are read on top.
             moved |= self.deliver(cx, now);
-            if self.bridge.poll_ready(cx).is_pending() {
+            if self.bridge.poll_ready(cx, &self.machine).is_pending() {
                 break;
             }
             let Link::Up(up) = &mut self.link else { return moved };
@@ -329,7 +329,7 @@ where
 
     fn deliver(&mut self, cx: &mut Context<'_>, now: Timestamp) -> bool {
         let mut moved = false;
-        while self.bridge.poll_ready(cx).is_ready() {
+        while self.bridge.poll_ready(cx, &self.machine).is_ready() {
             let Some(event) = self.machine.poll_event() else { break };
             self.bridge.deliver(&mut self.machine, now, event);
             moved = true;

@@ -10,12 +10,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_channel::oneshot;
+use futures_util::FutureExt;
 use rejoin_core::phoenix::{Config, ServerConfig};
 use rejoin_core::{
     Backoff, ConnId, ConnectRequest, Frame, Jitter, Machine, OpenError, Timestamp, TransportAction, TransportEvent,
 };
 use rejoin_pump::memory::{MemoryListener, MemoryRuntime, network};
-use rejoin_pump::{Bridge, Client, Clock, ConnectOptions, Direction, Pump, Runtime, Tap, connect_with, serve};
+use rejoin_pump::{Bridge, Client, Clock, ConnectOptions, Direction, Inflow, Pump, Runtime, Tap, connect_with, serve};
 use rig::Rig;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -121,6 +122,19 @@ fn answers_arrive_while_the_machine_is_congested_and_when_nobody_holds_a_handle(
         rig.settle();
         assert_eq!(rig.running(), 0, "the answer was all that it waited for");
     }
+}
+
+#[test]
+fn closing_waits_for_no_reader() {
+    let (runtime, listener) = network();
+    drop(listener);
+    let (mut rig, _seen, client) = dialling(Config::new("ws://test/socket").unwrap(), runtime);
+    // Each failed attempt is an event, and nobody reads a single one.
+    let _unread = client.inbox(Inflow::Block { capacity: 1 }).now_or_never().unwrap().unwrap();
+    rig.advance(HOUR);
+    client.close().now_or_never().unwrap();
+    rig.advance(HOUR);
+    assert_eq!(rig.running(), 0);
 }
 
 /// A client of a server that answers heartbeats, with what its connections carry.
@@ -265,7 +279,7 @@ impl Bridge<Asker> for Watcher {
         Poll::Ready(None)
     }
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<()> {
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: &Asker) -> Poll<()> {
         Poll::Ready(())
     }
 

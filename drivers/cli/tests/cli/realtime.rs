@@ -145,7 +145,7 @@ impl Bridge<SupabasePeer> for PeerBridge {
         Poll::Ready(order.map(|order| order(peer, now)))
     }
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<()> {
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: &SupabasePeer) -> Poll<()> {
         Poll::Ready(())
     }
 

@@ -30,8 +30,6 @@ pub(super) struct SupabaseBridge {
     tickets: BTreeMap<PushId, TicketSender>,
     asking: Option<Asking<RequestId>>,
     time_of_day: TimeOfDay,
-    /// The session is closed: what it has still to say is bounded and waits for no reader.
-    closed: bool,
 }
 
 impl SupabaseBridge {
@@ -44,7 +42,6 @@ impl SupabaseBridge {
             tickets: BTreeMap::new(),
             asking,
             time_of_day: TimeOfDay::default(),
-            closed: false,
         }
     }
 
@@ -119,7 +116,7 @@ impl SupabaseBridge {
             Some(active) if active.config != config => return Err(SubscribeError::ConfigDiffers),
             Some(_) => {}
             None => {
-                let id = session.subscribe(now, topic, &config).map_err(SubscribeError::Refused)?;
+                let id = session.subscribe(now, topic, &config)?;
                 self.rooms.activate(room, Active { id, config, joined: false }, &mut self.outlets);
             }
         }
@@ -196,8 +193,12 @@ impl Bridge<Session> for SupabaseBridge {
         command.map(|command| command.map(|command| self.carry_out(session, now, command)))
     }
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.closed { Poll::Ready(()) } else { self.outlets.poll_ready(cx) }
+    fn poll_ready(&mut self, cx: &mut Context<'_>, session: &Session) -> Poll<()> {
+        match session.state() {
+            // What it has still to say is bounded, and waits for no reader.
+            ConnectionState::Closed => Poll::Ready(()),
+            _ => self.outlets.poll_ready(cx),
+        }
     }
 
     fn deliver(&mut self, _: &mut Session, now: Timestamp, event: Event) {
@@ -229,7 +230,6 @@ impl Bridge<Session> for SupabaseBridge {
     }
 
     fn poll_answers(&mut self, cx: &mut Context<'_>, session: &mut Session, now: Timestamp) -> bool {
-        self.closed = session.state() == ConnectionState::Closed;
         let Some(Poll::Ready((id, answer))) = self.asking.as_mut().map(|asking| asking.poll(cx)) else { return false };
         session.handle_token(now, id, answer.map_err(|error| TokenFailure::Provider(error.to_string().into())));
         true

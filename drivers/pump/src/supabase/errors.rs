@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rejoin_core::phoenix::JoinError;
 use rejoin_core::supabase::{AuthError, ConfigError, SubscribeError as Refused, TopicError};
 
 use crate::errors::ClosedError;
@@ -17,6 +18,15 @@ pub enum SubscribeError {
     ConfigDiffers,
     /// The client or the inbox is closed.
     Closed,
+}
+
+impl From<Refused> for SubscribeError {
+    fn from(error: Refused) -> Self {
+        match error {
+            Refused::Join(JoinError::SessionClosed) => Self::Closed,
+            error => Self::Refused(error),
+        }
+    }
 }
 
 impl From<TopicError> for SubscribeError {

@@ -294,7 +294,7 @@ impl Bridge<SupabasePeer> for Ordered {
         Poll::Ready(Some(()))
     }
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<()> {
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: &SupabasePeer) -> Poll<()> {
         Poll::Ready(())
     }
 
