@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_tungstenite::WebSocketStream;
@@ -144,7 +144,8 @@ where
             moved |= this.transmit(cx);
             this.requests(now);
             moved |= this.bridge.poll_answers(cx, &mut this.machine, now);
-            moved |= this.deliver(cx, now);
+            // Readers that have no room wake the pump when they have.
+            let _ = this.deliver(cx, now, &mut moved);
             if this.machine.is_finished() {
                 this.bridge.publish();
                 return Poll::Ready(());
@@ -209,8 +210,7 @@ where
         let mut moved = false;
         while !budget.is_spent() {
             // First: a machine whose events have piled up drops the messages that are read on top.
-            moved |= self.deliver(cx, now);
-            if self.bridge.poll_ready(cx, &self.machine).is_pending() {
+            if self.deliver(cx, now, &mut moved).is_pending() {
                 break;
             }
             let Link::Up(up) = &mut self.link else { return moved };
@@ -327,14 +327,14 @@ where
         }
     }
 
-    fn deliver(&mut self, cx: &mut Context<'_>, now: Timestamp) -> bool {
-        let mut moved = false;
-        while self.bridge.poll_ready(cx, &self.machine).is_ready() {
-            let Some(event) = self.machine.poll_event() else { break };
+    /// Pending if the readers have no room for what there is, or for what could come.
+    fn deliver(&mut self, cx: &mut Context<'_>, now: Timestamp, moved: &mut bool) -> Poll<()> {
+        loop {
+            ready!(self.bridge.poll_ready(cx, &self.machine));
+            let Some(event) = self.machine.poll_event() else { return Poll::Ready(()) };
             self.bridge.deliver(&mut self.machine, now, event);
-            moved = true;
+            *moved = true;
         }
-        moved
     }
 
     /// Ready when the machine's deadline has passed, or a look at the wall clock is due. A timer that
