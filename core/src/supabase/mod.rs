@@ -38,6 +38,8 @@ mod config;
 mod envelope;
 mod errors;
 mod event;
+mod filter;
+mod filter_text;
 mod join;
 mod refusal;
 mod session;
@@ -55,6 +57,7 @@ pub use event::{
     ChannelState, CloseReason, Event, HeartbeatStatus, Request, RequestId, Retry, SubscribeFailure, TokenFailure,
     TokenReason, Trouble,
 };
+pub use filter::{FilterCondition, FilterError, FilterIs, FilterOperator, FilterTest, FilterValue, PostgresFilter};
 pub use join::{TopicError, topic_of};
 pub use refusal::{Refusal, RefusalClass, SystemMessage, UpgradeClass, UpgradeRefusal};
 pub use session::Session;
