@@ -30,10 +30,13 @@
 
 mod absorbing;
 mod access_token;
+mod array_literal;
 mod auth;
 mod broadcast;
+mod change_envelope;
 mod channel_config;
 mod channels;
+mod columns;
 mod config;
 mod envelope;
 mod errors;
@@ -41,6 +44,7 @@ mod event;
 mod filter;
 mod filter_text;
 mod join;
+mod postgres_change;
 mod refusal;
 mod session;
 mod tokens;
@@ -51,6 +55,7 @@ pub use channel_config::{
     BroadcastConfig, ChannelConfig, ConfigError, PostgresBinding, PostgresEvent, PostgresWait, PresenceConfig,
     RejoinPolicy, Replay, UnixMillis,
 };
+pub use columns::{Column, convert_record};
 pub use config::{Config, KeyIn, LogLevel, SupabaseConfigError};
 pub use errors::{AuthError, SubscribeError};
 pub use event::{
@@ -59,5 +64,6 @@ pub use event::{
 };
 pub use filter::{FilterCondition, FilterError, FilterIs, FilterOperator, FilterTest, FilterValue, PostgresFilter};
 pub use join::{TopicError, topic_of};
+pub use postgres_change::{ChangeDetails, ChangeKind, PostgresChange};
 pub use refusal::{Refusal, RefusalClass, SystemMessage, UpgradeClass, UpgradeRefusal};
 pub use session::Session;
