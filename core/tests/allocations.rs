@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use bytes::{Bytes, BytesMut};
 use rejoin_core::phoenix::{ChannelId, Config, Event, JoinOptions, PushOutcome, Session};
-use rejoin_core::supabase::{self, Broadcast, ChannelConfig};
+use rejoin_core::supabase::{self, Broadcast, ChannelConfig, PostgresChange};
 use rejoin_core::wire::{Message, Ref, Serializer, UserEvent};
 use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
 
@@ -270,5 +270,30 @@ fn an_acknowledged_broadcast_allocates_its_frame_and_nothing_else() {
         let counts: Vec<_> = (0..BATCHES).map(|_| acknowledged()).collect();
         println!("acknowledged broadcast of {size} B: {:?} allocations for sending and answer", counts[0]);
         assert!(counts.iter().all(|counted| *counted == (1, 0)), "{size} B: {counts:?}");
+    }
+}
+
+/// As the recorded servers write them: an insert, and a delete whose record comes last.
+#[test]
+fn a_database_change_and_a_row_that_borrows_allocate_nothing() {
+    #[derive(serde::Deserialize)]
+    struct Row<'a> {
+        task: &'a str,
+    }
+    let task = "x".repeat(64 << 10);
+    let table = r#"{"data":{"table":"todos","type":"#;
+    for rows in [
+        format!(r#""INSERT","record":{{"id": 1, "task": "{task}"}},"errors":null"#),
+        format!(r#""DELETE","errors":null,"old_record":{{"id": 1, "task": "{task}"}}"#),
+    ] {
+        let payload = Payload::from_json_text(format!(r#"{table}{rows}}},"ids":[68883293,7]}}"#)).unwrap();
+        // The first clone of a buffer makes it a shared one.
+        drop(payload.clone());
+        let before = allocations();
+        let change = PostgresChange::of(&payload).unwrap();
+        assert!(change.ids().eq([68_883_293, 7]));
+        let row: Option<Row<'_>> = change.record().unwrap().or_else(|| change.old_record().unwrap());
+        assert_eq!(row.unwrap().task.len(), task.len());
+        assert_eq!(allocations() - before, 0);
     }
 }

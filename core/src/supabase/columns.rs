@@ -101,7 +101,7 @@ fn convert(type_name: &str, text: &str, out: &mut String) -> Option<()> {
         "timestamp" => push_string(&text.replacen(' ', "T", 1), out),
         _ => {
             let element_type = type_name.strip_prefix('_')?;
-            // The one type of Postgres whose elements hold commas as a rule has another delimiter.
+            // The only type of Postgres with a delimiter of its own.
             let delimiter = if element_type == "box" { ';' } else { ',' };
             let before = out.len();
             let element = |text: &str, out: &mut String| {
