@@ -13,6 +13,7 @@ mod joining;
 mod lane;
 mod linking;
 mod pacing;
+mod presence;
 mod pushes;
 mod sending;
 mod server;
@@ -31,6 +32,7 @@ pub use event::{
     CloseReason, Event, JoinError, JoinFailure, LossReason, PushError, PushOutcome, Stats, TroubleCause, UnknownChannel,
 };
 pub use ids::{ChannelId, JoinId, PushId, ReplyTo, ServerChannelId};
+pub use presence::{Meta, Presence, PresenceChange, PresenceChanges, PresenceError, PresenceLimits};
 pub use server::ServerSession;
 pub use server_config::{
     EndReason, OnMalformed, ServerConfig, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status,

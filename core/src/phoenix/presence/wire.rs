@@ -1,0 +1,127 @@
+//! A state and a diff as they are on the wire (specification, section 7.1), borrowed from the frame.
+//!
+//! What a connection tracks is never read here: it is any JSON, as deep as its sender likes.
+
+use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Deref;
+
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::change::{Meta, PresenceError};
+use crate::payload::Payload;
+
+/// Each key with its metas. Of a key that comes twice the last counts, as for every JSON reader.
+pub(super) type State<'a> = BTreeMap<WireText<'a>, WirePresence<'a>>;
+
+#[derive(Deserialize)]
+pub(super) struct Diff<'a> {
+    #[serde(borrow, default)]
+    pub(super) joins: State<'a>,
+    #[serde(borrow, default)]
+    pub(super) leaves: State<'a>,
+}
+
+/// What an application adds beside the metas is not looked at.
+#[derive(Deserialize)]
+pub(super) struct WirePresence<'a> {
+    #[serde(borrow)]
+    pub(super) metas: Vec<WireMeta<'a>>,
+}
+
+/// Text that is copied only if it has escapes; a bare `Cow` would always be.
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct WireText<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Deref for WireText<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+pub(super) struct WireMeta<'a> {
+    refs: Refs<'a>,
+    json: &'a RawValue,
+}
+
+struct Refs<'a> {
+    phx_ref: WireText<'a>,
+    phx_ref_prev: Option<WireText<'a>>,
+}
+
+impl WireMeta<'_> {
+    pub(super) fn phx_ref(&self) -> &str {
+        &self.refs.phx_ref
+    }
+
+    /// How many bytes keeping it takes, without the refs, which are in it.
+    pub(super) fn len(&self) -> usize {
+        self.json.get().len()
+    }
+
+    /// A copy, for which no frame stays alive.
+    pub(super) fn detach(&self) -> Meta {
+        Meta {
+            phx_ref: self.phx_ref().into(),
+            phx_ref_prev: self.refs.phx_ref_prev.as_deref().map(Into::into),
+            payload: Payload::unread_json(self.json.get().into()),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for WireMeta<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = <&RawValue>::deserialize(deserializer)?;
+        let refs = serde_json::from_str(json.get()).map_err(D::Error::custom)?;
+        Ok(Self { refs, json })
+    }
+}
+
+/// A connection may track fields of these names, of any type. The server's own, which it writes first,
+/// count, and none can make a message unreadable that speaks of others too.
+impl<'de: 'a, 'a> Deserialize<'de> for Refs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(RefsVisitor).map(|refs: Refs<'de>| refs)
+    }
+}
+
+struct RefsVisitor;
+
+impl<'de> Visitor<'de> for RefsVisitor {
+    type Value = Refs<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a meta with its phx_ref")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Refs<'de>, A::Error> {
+        let (mut phx_ref, mut phx_ref_prev) = (None, None);
+        while let Some(field) = fields.next_key::<WireText<'de>>()? {
+            match &*field {
+                "phx_ref" if phx_ref.is_none() => phx_ref = Some(fields.next_value()?),
+                "phx_ref_prev" if phx_ref_prev.is_none() => {
+                    phx_ref_prev = serde_json::from_str(fields.next_value::<&RawValue>()?.get()).ok();
+                }
+                _ => drop(fields.next_value::<IgnoredAny>()?),
+            }
+        }
+        let phx_ref = phx_ref.ok_or_else(|| A::Error::missing_field("phx_ref"))?;
+        Ok(Refs { phx_ref, phx_ref_prev })
+    }
+}
+
+/// Reads a [`State`] or a [`Diff`].
+pub(super) fn read<'a, T: Deserialize<'a>>(payload: &'a Payload) -> Result<T, PresenceError> {
+    let json = payload.as_json().ok_or(PresenceError::Binary)?;
+    // An array is no diff either.
+    if !json.trim_ascii_start().starts_with('{') {
+        return Err(PresenceError::Malformed { column: 1 });
+    }
+    serde_json::from_str(json).map_err(|error| PresenceError::Malformed { column: error.column() })
+}
