@@ -30,21 +30,16 @@
 
 mod absorbing;
 mod access_token;
-mod array_literal;
 mod auth;
 mod broadcast;
-mod change_envelope;
 mod channel_config;
 mod channels;
-mod columns;
 mod config;
 mod envelope;
 mod errors;
 mod event;
-mod filter;
-mod filter_text;
 mod join;
-mod postgres_change;
+mod postgres;
 mod refusal;
 mod session;
 mod tokens;
@@ -55,15 +50,16 @@ pub use channel_config::{
     BroadcastConfig, ChannelConfig, ConfigError, PostgresBinding, PostgresEvent, PostgresWait, PresenceConfig,
     RejoinPolicy, Replay, UnixMillis,
 };
-pub use columns::{Column, convert_record};
 pub use config::{Config, KeyIn, LogLevel, SupabaseConfigError};
 pub use errors::{AuthError, SubscribeError};
 pub use event::{
     ChannelState, CloseReason, Event, HeartbeatStatus, Request, RequestId, Retry, SubscribeFailure, TokenFailure,
     TokenReason, Trouble,
 };
-pub use filter::{FilterCondition, FilterError, FilterIs, FilterOperator, FilterTest, FilterValue, PostgresFilter};
 pub use join::{TopicError, topic_of};
-pub use postgres_change::{ChangeDetails, ChangeKind, PostgresChange};
+pub use postgres::{
+    ChangeDetails, ChangeKind, Column, FilterCondition, FilterError, FilterIs, FilterOperator, FilterTest, FilterValue,
+    PostgresChange, PostgresFilter, convert_record,
+};
 pub use refusal::{Refusal, RefusalClass, SystemMessage, UpgradeClass, UpgradeRefusal};
 pub use session::Session;

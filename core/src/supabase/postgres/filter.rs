@@ -12,7 +12,7 @@ use crate::text::Text;
 /// The conditions that a row must meet, all of them.
 ///
 /// Every method adds one. Nothing fails before [`build`](Self::build), whose text is what
-/// [`PostgresBinding::filter`](super::PostgresBinding::filter) takes. A change of a row is tested
+/// [`PostgresBinding::filter`](crate::supabase::PostgresBinding::filter) takes. A change of a row is tested
 /// against the row as it is afterwards, a deletion against what the database tells of it: the
 /// primary key, unless the table has `REPLICA IDENTITY FULL`.
 ///

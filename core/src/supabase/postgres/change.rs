@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::change_envelope::ChangeEnvelope;
 use super::columns::{Column, Str};
+use super::envelope::{ChangeEnvelope, ChangeKind};
 use crate::payload::{Payload, PayloadError};
 use crate::text::Text;
 
@@ -202,37 +202,6 @@ pub struct ChangeDetails {
     pub columns: Vec<Column>,
     /// Why there is no complete row, such as `Error 401: Unauthorized`; empty if nothing is wrong.
     pub errors: Vec<Text>,
-}
-
-/// What happened to a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ChangeKind {
-    /// It came.
-    Insert,
-    /// It changed.
-    Update,
-    /// It went.
-    Delete,
-}
-
-impl ChangeKind {
-    /// `INSERT`, `UPDATE` or `DELETE`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Insert => "INSERT",
-            Self::Update => "UPDATE",
-            Self::Delete => "DELETE",
-        }
-    }
-
-    /// Whatever the case (trap T47).
-    pub(super) fn of(name: &[u8]) -> Option<Self> {
-        [Self::Insert, Self::Update, Self::Delete]
-            .into_iter()
-            .find(|kind| name.eq_ignore_ascii_case(kind.as_str().as_bytes()))
-    }
 }
 
 /// For a field whose type need not have a default.

@@ -1,6 +1,7 @@
 //! Columns that old servers send as Postgres' text, turned into the JSON that today's servers send.
 //!
-//! It is what realtime-js does to every row, whichever server sent it, without the losses: a number keeps all of its digits, and an array is read as Postgres reads it.
+//! It is what realtime-js does to every row, whichever server sent it, without the losses: a number
+//! keeps all of its digits, and an array is read as Postgres reads it.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;

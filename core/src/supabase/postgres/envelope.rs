@@ -11,7 +11,6 @@ use core::ops::Range;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::postgres_change::ChangeKind;
 use crate::payload::{Payload, PayloadError};
 use crate::wire::scan::string;
 
@@ -97,6 +96,37 @@ impl<'de> Deserialize<'de> for ChangeKind {
     }
 }
 
+/// What happened to a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChangeKind {
+    /// It came.
+    Insert,
+    /// It changed.
+    Update,
+    /// It went.
+    Delete,
+}
+
+impl ChangeKind {
+    /// `INSERT`, `UPDATE` or `DELETE`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// Whatever the case (trap T47).
+    pub(super) fn of(name: &[u8]) -> Option<Self> {
+        [Self::Insert, Self::Update, Self::Delete]
+            .into_iter()
+            .find(|kind| name.eq_ignore_ascii_case(kind.as_str().as_bytes()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::format;
@@ -105,7 +135,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::super::postgres_change::PostgresChange;
+    use super::super::change::PostgresChange;
     use super::*;
     use crate::text::Text;
 
