@@ -363,3 +363,17 @@ fn a_leave_after_close_sends_nothing_behind_the_close_frame() {
     assert_eq!(s.take_events(), [Event::ChannelClosed { channel: room, reason: CloseReason::Left }]);
     assert!(s.sent.is_empty());
 }
+
+#[test]
+fn a_join_that_is_put_off_while_it_waits_for_its_turn_leaves_when_it_is_due() {
+    let mut s = Script::open(config());
+    let topics = ["room:1", "room:2", "room:3", "room:4"];
+    let rooms = topics.map(|topic| s.join(topic));
+    assert_eq!(s.sent.len(), 3, "the fourth waits for its turn");
+    let later = s.now.saturating_add(secs(60));
+    s.with(|session, now| session.retry_join(now, rooms[3], later)).unwrap();
+    topics[..3].iter().for_each(|topic| s.accept(topic));
+    assert_eq!(s.sent.len(), 3);
+    s.advance(secs(60));
+    assert_eq!(s.sent.last().map(|join| (join.topic(), join.at)), Some(("room:4", later)));
+}

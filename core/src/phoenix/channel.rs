@@ -216,11 +216,8 @@ impl Channels {
             Some(at) => drop(self.displaced.remove(at)),
             None => self.unindex(id),
         }
-        let channel = self.slab.remove(id.0)?;
-        if channel.in_turn {
-            self.turn.retain(|other| *other != id);
-        }
-        Some(channel)
+        self.leave_turn(id);
+        self.slab.remove(id.0)
     }
 
     pub(super) fn set_phase(&mut self, id: ChannelId, phase: Phase) {
@@ -254,6 +251,14 @@ impl Channels {
         if let Some(channel) = self.slab.get_mut(id.0).filter(|channel| !channel.in_turn) {
             channel.in_turn = true;
             self.turn.push_back(id);
+        }
+    }
+
+    /// Takes a channel out of those who want to join.
+    pub(super) fn leave_turn(&mut self, id: ChannelId) {
+        if let Some(channel) = self.slab.get_mut(id.0).filter(|channel| channel.in_turn) {
+            channel.in_turn = false;
+            self.turn.retain(|other| *other != id);
         }
     }
 

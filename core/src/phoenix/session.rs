@@ -229,7 +229,9 @@ impl Session {
             return Ok(());
         }
         self.channels.set_deadline(channel, later);
-        if later.is_none() {
+        if later.is_some() {
+            self.channels.leave_turn(channel);
+        } else {
             self.channels.queue_join(channel);
             self.start_joins();
         }
