@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rejoin_core::phoenix::{ChannelId, ConnectionState, JoinError, Push};
+use rejoin_core::phoenix::{ChannelId, ConnectionState, JoinError, Push, PushOutcome};
 use rejoin_core::supabase::{
     ChannelConfig, ChannelState, CloseReason, ConfigError, Event, PostgresBinding, PostgresEvent, Replay, Retry,
     Session, SubscribeError, TopicError, Trouble, UnixMillis,
@@ -361,6 +361,24 @@ fn a_forgotten_channel_may_have_missed_everything_since_it_was_last_heard_of() {
     s.accept("realtime:room");
     let gap = Event::Gap { channel: room, since: at(10), until: at(71) };
     assert!(s.take_events().contains(&gap));
+}
+
+/// What Supabase's client sends most often wants no reply, and gets this one all the same.
+#[test]
+fn a_lost_channel_is_noticed_by_a_broadcast_that_wants_no_reply() {
+    let (mut s, room) = in_room();
+    let broadcast = s.broadcast(room, "cursor");
+    assert_eq!(s.outcomes(broadcast), [PushOutcome::Sent]);
+    let reference = s.take_sent().remove(0).reference().to_owned();
+    let unmatched = r#"{"status":"error","response":{"reason":"unmatched topic"}}"#;
+    s.receive_message(None, Some(&reference), ROOM, "phx_reply", unmatched);
+    let (trouble, retry) = (Trouble::Forgotten, Retry::At(at(1)));
+    assert_eq!(s.take_events().last(), Some(&Event::ChannelErrored { channel: room, trouble, retry }));
+    s.advance(secs(1));
+    s.accept(ROOM);
+    // It says nothing of the lifetime that began after it.
+    s.receive_message(None, Some(&reference), ROOM, "phx_reply", unmatched);
+    assert_eq!(s.session.channel_state(room), Some(ChannelState::Joined));
 }
 
 #[test]

@@ -124,31 +124,38 @@ impl Session {
         } else if let Some(id) = self.channels.find_leaving(topic, reference) {
             self.close_channel(id, CloseReason::Left);
         } else {
+            let forgotten = self.forgotten(envelope, reference, &reply);
             self.push_reply(envelope, reference, reply);
+            if let Some(id) = forgotten {
+                self.trouble(id, TroubleCause::Forgotten);
+            }
         }
     }
 
     fn push_reply(&mut self, envelope: &Envelope<'_>, reference: u64, reply: Reply) {
         let push = self.pushes.by_ref(reference).and_then(|id| Some((id, self.pushes.get(id)?.channel)));
         let topic_of = |id| self.channels.get(id).map(|channel| channel.topic.as_bytes());
-        let Some((push, channel)) = push.filter(|(_, id)| topic_of(*id) == Some(&*envelope.topic)) else {
+        let Some((push, _)) = push.filter(|(_, id)| topic_of(*id) == Some(&*envelope.topic)) else {
             self.stats.unmatched_replies += 1;
             return;
         };
-        // Proof that the server lost the channel that we believe to be in (trap T14).
-        let forgotten = reply.status == "error"
-            && envelope.join_ref.is_none()
-            && reason_of(&reply.response).is_some_and(|reason| reason == "unmatched topic");
         let outcome = match reply.status.as_str() {
             "ok" => PushOutcome::Ok(reply.response),
             "error" => PushOutcome::Error(reply.response),
             _ => PushOutcome::Other { status: reply.status, response: reply.response },
         };
         self.finish_push(push, outcome);
-        let joined = self.channels.get(channel).is_some_and(|c| matches!(c.phase, Phase::Joined { .. }));
-        if forgotten && joined && self.connection.open().is_some() {
-            self.trouble(channel, TroubleCause::Forgotten);
-        }
+    }
+
+    /// The channel that the server has lost and that we believe to be in, if a reply proves it (trap
+    /// T14). It may answer a push that wanted no reply, so that only its ref tells the lifetime.
+    fn forgotten(&self, envelope: &Envelope<'_>, reference: u64, reply: &Reply) -> Option<ChannelId> {
+        let (id, channel) = self.channels.find(&envelope.topic)?;
+        let Phase::Joined { join_ref } = channel.phase else { return None };
+        let unmatched = reply.status == "error"
+            && envelope.join_ref.is_none()
+            && reason_of(&reply.response).is_some_and(|reason| reason == "unmatched topic");
+        (unmatched && reference > join_ref).then_some(id)
     }
 
     /// `phx_close` and `phx_error`: the end of one lifetime of a channel.
