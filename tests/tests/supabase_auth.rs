@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use rejoin_core::Timestamp;
 use rejoin_core::supabase::{
     AuthError, ChannelConfig, ChannelState, CloseReason, Config, Event, Request, Retry, Session, SubscribeFailure,
     TokenFailure, TokenReason, Trouble,
 };
+use rejoin_core::{Machine as _, Timestamp};
 use rejoin_sim::{EPOCH, SupabaseScript, supabase_config, token};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -454,4 +454,124 @@ fn a_token_that_comes_behind_a_close_is_told_to_nobody() {
     s.sent.clear();
     s.with(|session, now| session.set_auth(now, token(HOUR, 1))).unwrap();
     assert_eq!(s.tokens_sent(), []);
+}
+
+#[test]
+fn a_wall_clock_that_is_put_right_lets_in_whoever_seemed_too_late() {
+    let mut config = supabase_config();
+    config.access_token = Some(token(HOUR, 1));
+    let mut s = SupabaseScript::new(config);
+    s.with(|session, now| session.set_wall_clock(now, EPOCH + HOUR * 24));
+    s.with(Session::connect);
+    s.opened();
+    let room = s.subscribe("room", &ChannelConfig::default());
+    assert_eq!(s.session.channel_state(room), Some(ChannelState::AwaitingToken));
+    s.with(|session, now| session.set_wall_clock(now, EPOCH));
+    assert_eq!(s.tokens_sent(), [("phx_join".into(), text(&token(HOUR, 1)))]);
+}
+
+#[test]
+fn a_refused_channel_that_is_gone_does_not_end_the_refreshing() {
+    let mut s = SupabaseScript::open(with_provider());
+    s.subscribe("room", &ChannelConfig::default());
+    let other = s.subscribe("other", &ChannelConfig::default().private());
+    s.provide(&token(HOUR, 1));
+    s.accept(ROOM);
+    s.refuse("realtime:other", "Unauthorized: You do not have permissions to read from this Channel topic: other");
+    s.with(|session, now| session.unsubscribe(now, other)).unwrap();
+    s.provide(&token(HOUR, 1));
+    s.advance(secs(3_600 - 360));
+    assert!(matches!(s.requests[..], [(_, Request::Token { reason: TokenReason::Expiring, .. })]));
+}
+
+#[test]
+fn a_provider_that_failed_is_still_asked_for_what_a_refused_channel_needs() {
+    let mut s = SupabaseScript::open(with_provider());
+    s.subscribe("room", &ChannelConfig::default().private());
+    s.provide(&token(HOUR * 9, 1));
+    s.refuse(ROOM, "Unauthorized: You do not have permissions to read from this Channel topic: room");
+    let id = s.take_requests().remove(0);
+    s.with(|session, now| session.handle_token(now, id, Err(TokenFailure::Provider("busy".into()))));
+    s.advance(secs(1));
+    s.provide(&token(HOUR * 9, 1));
+    s.advance(secs(2));
+    s.provide(&token(HOUR * 9, 2));
+    assert_eq!(s.joins(ROOM).len(), 2);
+}
+
+#[test]
+fn tokens_that_are_refused_one_after_the_other_are_tried_ever_more_seldom() {
+    let mut s = SupabaseScript::open(with_provider());
+    s.subscribe("room", &ChannelConfig::default().private());
+    let mut joins = Vec::new();
+    for generation in 0..600 {
+        if !s.requests.is_empty() {
+            s.provide(&token(HOUR * 9, generation));
+        }
+        for join in s.take_sent().into_iter().filter(|sent| sent.event() == "phx_join") {
+            joins.push(join.at.as_millis() / 100);
+            s.answer(&join, "error", r#"{"reason":"Unauthorized: You do not have permissions to read from this"}"#);
+        }
+        s.advance(Duration::from_millis(100));
+    }
+    // In tenths of a second: the second token at once, and then as after any refusal.
+    assert_eq!(joins, [0, 1, 21, 71, 171, 271, 371, 471, 571]);
+}
+
+#[test]
+fn what_is_said_about_tokens_behind_the_end_sets_no_timer() {
+    let mut s = SupabaseScript::open(with_provider());
+    s.with(Session::close);
+    s.closed(Some(1000));
+    s.with(|session, now| session.set_auth(now, token(HOUR, 1))).unwrap();
+    s.with(|session, now| session.set_wall_clock(now, EPOCH + secs(60)));
+    assert_eq!(s.deadline(), None);
+    s.advance(HOUR * 2);
+    assert_eq!(s.take_events().last(), Some(&Event::Closed));
+}
+
+#[test]
+fn questions_that_nobody_took_do_not_pile_up() {
+    let mut session = Session::new(with_provider(), Timestamp::ZERO);
+    for generation in 0..100 {
+        session.refresh_auth(Timestamp::ZERO);
+        session.set_auth(Timestamp::ZERO, token(HOUR, generation)).unwrap();
+    }
+    session.refresh_auth(Timestamp::ZERO);
+    assert_eq!(std::iter::from_fn(|| session.poll_request()).count(), 1, "the one that may still be answered");
+}
+
+#[test]
+fn a_bearer_of_the_users_own_gives_way_to_the_resolved_one() {
+    let mut config = supabase_config();
+    config.authorization = true;
+    config.access_token = Some(token(HOUR, 1));
+    config.phoenix.headers = vec![("Authorization".into(), "Bearer old".into())];
+    let mut s = SupabaseScript::new(config);
+    s.with(Session::connect);
+    let is_bearer = |name: &&str| name.eq_ignore_ascii_case("authorization");
+    let names = s.dials[0].1.headers.iter().map(|(name, _)| name.as_str());
+    assert_eq!(names.filter(is_bearer).count(), 1);
+}
+
+#[test]
+fn no_duration_is_too_long() {
+    let forever = Duration::MAX;
+    let mut config = with_provider();
+    config.authorization = true;
+    (config.token_timeout, config.rate_delay, config.disconnect_when_empty) = (forever, forever, Some(forever));
+    (config.phoenix.heartbeat_interval, config.phoenix.connect_timeout) = (Some(forever), forever);
+    config.phoenix.jitter = rejoin_core::Jitter::Equal;
+    let mut s = SupabaseScript::new(config);
+    s.with(|session, now| session.set_wall_clock(now, Duration::ZERO));
+    s.with(Session::connect);
+    s.with(|session, now| session.set_wall_clock(now, Duration::MAX));
+    s.with(|session, now| session.set_wall_clock(now, EPOCH));
+    s.provide(&token(HOUR, 1));
+    s.opened();
+    let room = s.subscribe("room", &ChannelConfig::default());
+    s.refuse(ROOM, "ChannelRateLimitReached: Too many channels");
+    s.with(|session, now| session.unsubscribe(now, room)).unwrap();
+    s.advance(HOUR / 2);
+    assert_eq!(s.session.channels().count(), 0);
 }

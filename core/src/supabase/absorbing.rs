@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::channel_config::RejoinPolicy;
+use super::channels::LastError;
 use super::envelope::{TextBroadcast, take_apart};
 use super::event::{CloseReason, Event, HeartbeatStatus, Retry, SubscribeFailure, Trouble};
 use super::refusal::{Refusal, RefusalClass, SystemMessage};
@@ -68,13 +69,13 @@ impl Session {
     }
 
     fn absorb_system(&mut self, channel: ChannelId, message: SystemMessage) {
-        let message = Box::new(message);
-        if let Some(state) = self.channels.get_mut(channel)
-            && !message.ok
+        if let Some(class) = message.class()
+            && let Some(state) = self.channels.get_mut(channel)
         {
-            state.last_error = Some(Box::new((self.now, SystemMessage::clone(&message))));
+            let error = LastError { at: self.now, message: message.message.clone(), class };
+            state.last_error = Some(Box::new(error));
         }
-        self.message(Event::System { channel, message });
+        self.message(Event::System { channel, message: Box::new(message) });
     }
 
     fn absorb_rare(&mut self, event: phoenix::Event) {
@@ -164,7 +165,7 @@ impl Session {
         match class {
             RefusalClass::Permanent => Retry::Never,
             RefusalClass::Auth if self.channels.get(id).is_some_and(|channel| channel.anonymous) => Retry::Never,
-            RefusalClass::Auth if self.wait_for_another_token(id) => Retry::OnToken,
+            RefusalClass::Auth if self.wait_for_another_token(id, retry) => Retry::OnToken,
             RefusalClass::Rate => {
                 let at = self.now.saturating_add(self.rate_delay());
                 let at = if let Retry::At(backoff) = retry { at.max(backoff) } else { at };
@@ -200,9 +201,9 @@ impl Session {
     fn absorb_shutdown(&mut self, id: ChannelId, retry: Retry) {
         let Some(channel) = self.channels.get_mut(id) else { return };
         let policy = channel.rejoin;
-        let error = channel.last_error.take().filter(|error| self.now.saturating_since(error.0) < CONSEQUENCE);
-        let message = error.as_ref().map(|error| error.1.message.clone());
-        let class = error.and_then(|error| error.1.class());
+        let error = channel.last_error.take().filter(|error| self.now.saturating_since(error.at) < CONSEQUENCE);
+        let class = error.as_ref().map(|error| error.class);
+        let message = error.map(|error| error.message);
         let retry = match (policy, class) {
             (RejoinPolicy::Never, _) | (RejoinPolicy::OnRetryableReason, None) => Retry::Never,
             (RejoinPolicy::Always, None | Some(RefusalClass::Permanent)) => retry,
@@ -227,7 +228,7 @@ impl Session {
             (Some(own), _) => *own,
             (None, phoenix::CloseReason::Left) => CloseReason::Left,
             (None, phoenix::CloseReason::ServerClosed) => {
-                CloseReason::ServerClosed { message: channel.last_error.map(|error| error.1.message) }
+                CloseReason::ServerClosed { message: channel.last_error.map(|error| error.message) }
             }
             (None, phoenix::CloseReason::SessionClosed) => CloseReason::SessionClosed,
         };

@@ -3,10 +3,11 @@
 //! Which token a frame carries is decided when it leaves, so that it is the one in force then and
 //! never an expired one (traps T69, T73).
 
+use alloc::boxed::Box;
 use alloc::format;
 
 use super::access_token::AccessToken;
-use super::channels::{Carried, Channel};
+use super::channels::{Carried, Channel, Refused};
 use super::event::{Event, Request, Retry, SubscribeFailure, TokenFailure, TokenReason};
 use super::join::join_payload;
 use super::session::Session;
@@ -64,6 +65,7 @@ impl Session {
                 Credential::Token(token) => format!("Bearer {}", token.expose()),
                 _ => format!("Bearer {}", self.config.api_key.expose()),
             };
+            request.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
             request.headers.push((Text::from_static("authorization"), bearer.into()));
         }
         Some(action)
@@ -115,7 +117,8 @@ impl Session {
     pub(super) fn hear(&mut self, news: Option<News>) {
         match news {
             None => {}
-            Some(News::Ask(id, reason)) => self.requests.push_back(Request::Token { id, reason }),
+            // One that nobody has taken yet is void.
+            Some(News::Ask(id, reason)) => self.request = Some(Request::Token { id, reason }),
             Some(News::Changed) => {
                 if let Credential::Token(token) = self.tokens.credential(self.now) {
                     self.event(Event::TokenRefreshed { expires_at: token.expires_at() });
@@ -123,12 +126,13 @@ impl Session {
                 self.apply_tokens();
                 self.stop_who_waits_in_vain();
             }
-            Some(News::Same(reason)) => {
-                self.apply_tokens();
-                // It was asked for another one, and somebody still waits for that.
-                if reason == TokenReason::Rejected && self.channels.iter().any(|channel| channel.waits) {
-                    self.tokens.rest(self.now, reason);
+            Some(News::Same) => {
+                if self.channels.iter().any(|channel| self.needs_another_token(channel)) {
+                    self.tokens.rest(self.now, TokenReason::Rejected);
+                } else {
+                    self.tokens.settle(self.now);
                 }
+                self.apply_tokens();
             }
             Some(News::Failed(failure)) => self.token_failed(&failure),
             Some(News::Expired) => self.event(Event::TokenExpired),
@@ -188,13 +192,24 @@ impl Session {
         }
     }
 
+    /// Whether the server has turned this channel away for the token that the provider brings.
+    fn needs_another_token(&self, channel: &Channel) -> bool {
+        channel.waits && channel.own_token.is_none() && matches!(self.leave(channel), Leave::Refused)
+    }
+
     /// The server turned a channel away for its token: it waits for another one.
     /// False if another one is in force already, so that it can be joined with that.
-    pub(super) fn wait_for_another_token(&mut self, id: ChannelId) -> bool {
+    pub(super) fn wait_for_another_token(&mut self, id: ChannelId, backoff: Retry) -> bool {
         let Some(channel) = self.channels.get_mut(id) else { return false };
         // A token that was pushed may have crossed with the server's word about the one before.
         if !channel.told {
-            channel.refused = Some(channel.carried.clone().into());
+            // The next token is tried at once. If that is refused, too, a provider that makes a new one
+            // for each question must not set the pace.
+            let not_before = match backoff {
+                Retry::At(at) if channel.refused.is_some() => at,
+                _ => self.now,
+            };
+            channel.refused = Some(Box::new(Refused { carried: channel.carried.clone(), not_before }));
         }
         let Some(channel) = self.channels.get(id) else { return false };
         if matches!(self.leave(channel), Leave::With(_)) {
@@ -222,10 +237,10 @@ impl Session {
     }
 
     fn release(&mut self, id: ChannelId) {
-        if let Some(channel) = self.channels.get_mut(id) {
-            channel.waits = false;
-        }
-        let _ = self.inner.retry_join(self.now, id, self.now);
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        channel.waits = false;
+        let at = channel.refused.as_ref().map_or(self.now, |refused| refused.not_before);
+        let _ = self.inner.retry_join(self.now, id, at);
     }
 
     fn no_token(&mut self, id: ChannelId, failure: TokenFailure, retry: Retry) {
@@ -247,7 +262,7 @@ impl Session {
             },
         };
         match &channel.refused {
-            Some(refused) if refused.is(token.as_ref()) => Leave::Refused,
+            Some(refused) if refused.carried.is(token.as_ref()) => Leave::Refused,
             _ => Leave::With(token),
         }
     }

@@ -7,7 +7,7 @@ use core::fmt;
 use super::access_token::AccessToken;
 use super::channel_config::{ChannelConfig, RejoinPolicy};
 use super::event::CloseReason;
-use super::refusal::SystemMessage;
+use super::refusal::RefusalClass;
 use crate::phoenix::ChannelId;
 use crate::text::Text;
 use crate::time::Timestamp;
@@ -28,7 +28,7 @@ pub(super) struct Channel {
     /// Whether that was in a push, and not in the join.
     pub(super) told: bool,
     /// What it carried when the server turned it away for it; another one has to come first.
-    pub(super) refused: Option<Box<Carried>>,
+    pub(super) refused: Option<Box<Refused>>,
     /// Whether it is kept from joining until there is a token.
     pub(super) waits: bool,
     pub(super) joined: bool,
@@ -36,8 +36,8 @@ pub(super) struct Channel {
     pub(super) heard_at: Timestamp,
     /// Since when messages may be missing.
     pub(super) gap_since: Option<Timestamp>,
-    /// The last error that the server spoke of, and when: the reason of a `phx_close` behind it.
-    pub(super) last_error: Option<Box<(Timestamp, SystemMessage)>>,
+    /// The last error that the server spoke of: the reason of a `phx_close` behind it.
+    pub(super) last_error: Option<Box<LastError>>,
     /// Why it is being ended by us.
     pub(super) end: Option<Box<CloseReason>>,
 }
@@ -63,6 +63,22 @@ impl Channel {
             end: None,
         }
     }
+}
+
+/// With what the server turned a channel away.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) carried: Carried,
+    /// When the next token may be tried, if there is one so soon.
+    pub(super) not_before: Timestamp,
+}
+
+/// What is kept of a `system` error.
+#[derive(Debug)]
+pub(super) struct LastError {
+    pub(super) at: Timestamp,
+    pub(super) message: Text,
+    pub(super) class: RefusalClass,
 }
 
 /// The text of a token, or none. It shows neither.

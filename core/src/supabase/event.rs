@@ -244,7 +244,8 @@ pub enum Retry {
     At(Timestamp),
     /// As soon as there is a connection.
     OnConnection,
-    /// As soon as there is another access token.
+    /// As soon as there is another access token; if that is refused, too, the next one is not tried
+    /// before the usual delay.
     OnToken,
     /// Not on its own: [`Event::ChannelClosed`] follows.
     Never,

@@ -15,7 +15,7 @@
 //! | a heartbeat stays unanswered | `Heartbeat(TimedOut)`, `Disconnected` | the same, without waiting for the dead socket |
 //! | the upgrade is refused with 401, 403, 404 | `Disconnected` with [`UpgradeRefusal`] | the longest delay; 429 at least 30 s, and what `Retry-After` says |
 //! | a join is refused for ever, such as `PrivateOnly` | `SubscribeFailed`, `ChannelClosed(Refused)` | nothing: change the configuration |
-//! | a join is refused for its token, such as `Unauthorized` | `SubscribeFailed`, [`Retry::OnToken`] | the provider is asked; each token is tried once |
+//! | a join is refused for its token, such as `Unauthorized` | `SubscribeFailed`, [`Retry::OnToken`] | the provider is asked; each token is tried once, the first new one at once, later ones after 2, 5, 10 s |
 //! | a join is refused for rates, such as `ChannelRateLimitReached` | `SubscribeFailed` | at least 30 s, and fewer joins a second |
 //! | a join is refused for now, such as `UnableToConnectToProject` | `SubscribeFailed` | 1, 2, 5, 10 s with jitter |
 //! | the token expires while joined | `System`, `ChannelErrored`, [`Retry::OnToken`] | as soon as there is another token |

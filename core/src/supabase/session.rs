@@ -1,6 +1,5 @@
 //! The Supabase client session: commands, time, and the lanes that come out.
 
-use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use super::access_token::AccessToken;
@@ -51,7 +50,7 @@ pub struct Session {
     pub(super) channels: Channels,
     pub(super) tokens: Tokens,
     events: Events<Event>,
-    pub(super) requests: VecDeque<Request>,
+    pub(super) request: Option<Request>,
     /// When a frame last came in: until then nothing is missing.
     pub(super) last_received: Timestamp,
     /// The attempt for which a token was asked.
@@ -73,7 +72,7 @@ impl Session {
             channels: Channels::default(),
             tokens: Tokens::new(&config),
             events: Events::new(config.phoenix.limits.events),
-            requests: VecDeque::new(),
+            request: None,
             last_received: now,
             asked_for_dial: None,
             empty_until: None,
@@ -281,6 +280,8 @@ impl Session {
         self.advance(now);
         self.tokens.set_wall_clock(now, since_unix_epoch);
         self.token_timeouts();
+        // Put back, it may make a token good that seemed to have expired.
+        self.apply_tokens();
         self.absorb();
     }
 
@@ -410,7 +411,7 @@ impl Machine for Session {
     }
 
     fn poll_request(&mut self) -> Option<Request> {
-        self.requests.pop_front()
+        self.request.take()
     }
 
     fn poll_event(&mut self) -> Option<Event> {
@@ -444,7 +445,7 @@ impl Session {
     /// Nothing is planned and nothing is asked any more.
     pub(super) fn rest_for_ever(&mut self) {
         self.empty_until = None;
-        self.requests.clear();
+        self.request = None;
         self.tokens.stop();
     }
 

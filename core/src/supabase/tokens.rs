@@ -32,6 +32,7 @@ pub(super) struct Tokens {
     configured: Option<AccessToken>,
     current: Option<AccessToken>,
     signed_out: bool,
+    stopped: bool,
     wall: Option<Wall>,
     asking: Option<Asking>,
     asked: u64,
@@ -52,7 +53,6 @@ struct Wall {
 #[derive(Clone, Copy, Debug)]
 struct Asking {
     id: RequestId,
-    reason: TokenReason,
     deadline: Timestamp,
 }
 
@@ -75,7 +75,7 @@ pub(super) enum News {
     /// Another token is in force, or none.
     Changed,
     /// The provider brought the token that is in force already.
-    Same(TokenReason),
+    Same,
     /// The provider brought nothing.
     Failed(TokenFailure),
     /// The token in force has expired.
@@ -92,7 +92,7 @@ impl Tokens {
         Self {
             provider: config.token_provider,
             timeout: config.token_timeout.max(Duration::from_millis(1)),
-            lead: LEAST_LEAD.max(heartbeat * 2),
+            lead: LEAST_LEAD.max(heartbeat.saturating_mul(2)),
             retry: Backoff::Steps([1, 2, 5, 10, 30].map(secs).into()),
             jitter: phoenix.jitter,
             // Another stream than the session's, so that asking for tokens shifts no reconnect.
@@ -100,6 +100,7 @@ impl Tokens {
             configured: config.access_token.clone(),
             current: None,
             signed_out: false,
+            stopped: false,
             wall: None,
             asking: None,
             asked: 0,
@@ -173,14 +174,15 @@ impl Tokens {
         }
         self.asked += 1;
         let id = RequestId(self.asked);
-        self.asking = Some(Asking { id, reason, deadline: now.saturating_add(self.timeout) });
+        self.asking = Some(Asking { id, deadline: now.saturating_add(self.timeout) });
         self.ask_at = None;
         Some(News::Ask(id, reason))
     }
 
-    /// Nothing will be asked and nothing expires any more.
+    /// Nothing will be asked and nothing expires any more, whatever the host says from now on.
     pub(super) fn stop(&mut self) {
-        (self.asking, self.ask_at, self.expiry, self.provider) = (None, None, None, false);
+        (self.asking, self.ask_at, self.expiry) = (None, None, None);
+        (self.provider, self.stopped) = (false, true);
     }
 
     /// The host chose a token, or none; a question that is still open is void.
@@ -199,17 +201,10 @@ impl Tokens {
         id: RequestId,
         answer: Result<Option<AccessToken>, TokenFailure>,
     ) -> Option<News> {
-        let asking = self.asking.filter(|asking| asking.id == id)?;
-        self.asking = None;
+        self.asking.take_if(|asking| asking.id == id)?;
         Some(match answer {
             Ok(Some(token)) if self.is_expired(&token, now) => self.failed(now, TokenFailure::Expired),
-            Ok(Some(token)) if self.current.as_ref() == Some(&token) => {
-                if asking.reason != TokenReason::Rejected {
-                    self.fruitless = 0;
-                    self.schedule(now);
-                }
-                News::Same(asking.reason)
-            }
+            Ok(Some(token)) if self.current.as_ref() == Some(&token) => News::Same,
             Ok(token) => {
                 self.set(now, token);
                 News::Changed
@@ -243,6 +238,12 @@ impl Tokens {
         News::Failed(failure)
     }
 
+    /// The provider brought nothing new, and nobody needs another token: it is asked in time for its end.
+    pub(super) fn settle(&mut self, now: Timestamp) {
+        self.fruitless = 0;
+        self.schedule(now);
+    }
+
     /// Nothing new came: the provider is left alone for a while.
     pub(super) fn rest(&mut self, now: Timestamp, reason: TokenReason) {
         let delay = self.rng.spread(self.retry.delay(self.fruitless), self.jitter);
@@ -255,7 +256,7 @@ impl Tokens {
         // What a fruitless answer has planned stays.
         self.ask_at = self.ask_at.filter(|_| self.fruitless > 0);
         self.expiry = None;
-        let token = self.current.as_ref().or(self.configured.as_ref()).filter(|_| !self.signed_out);
+        let token = self.current.as_ref().or(self.configured.as_ref()).filter(|_| !self.signed_out && !self.stopped);
         let (Some(token), Some(unix)) = (token, self.unix(now)) else { return };
         let Some(expires_at) = token.expires_at() else { return };
         let left = expires_at.saturating_sub(unix);
