@@ -575,3 +575,18 @@ fn no_duration_is_too_long() {
     s.advance(HOUR / 2);
     assert_eq!(s.session.channels().count(), 0);
 }
+
+#[test]
+fn a_provider_whose_tokens_live_for_seconds_is_taken_at_its_word() {
+    let mut s = SupabaseScript::open(with_provider());
+    s.subscribe("room", &ChannelConfig::default());
+    for generation in 0..10 {
+        if !s.requests.is_empty() {
+            let left = s.now.saturating_since(Timestamp::ZERO) + secs(8);
+            s.provide(&token(left, generation));
+        }
+        s.advance(secs(1));
+    }
+    assert_eq!(s.joins(ROOM).len(), 1);
+    assert!(s.joins(ROOM)[0].at < at(1), "at once");
+}

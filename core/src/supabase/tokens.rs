@@ -207,6 +207,10 @@ impl Tokens {
             Ok(Some(token)) if self.current.as_ref() == Some(&token) => News::Same,
             Ok(token) => {
                 self.set(now, token);
+                if self.current.as_ref().is_some_and(|token| self.expires_within(token, MARGIN, now)) {
+                    // The best that can be had, so nobody waits for a better one until the next question.
+                    self.fruitless = 1;
+                }
                 News::Changed
             }
             Err(failure) => self.failed(now, failure),
