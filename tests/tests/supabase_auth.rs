@@ -590,3 +590,15 @@ fn a_provider_whose_tokens_live_for_seconds_is_taken_at_its_word() {
     assert_eq!(s.joins(ROOM).len(), 1);
     assert!(s.joins(ROOM)[0].at < at(1), "at once");
 }
+
+#[test]
+fn who_waits_for_the_provider_hears_that_the_user_signed_out() {
+    let mut s = SupabaseScript::open(with_provider());
+    let room = s.subscribe("room", &ChannelConfig::default().private());
+    s.subscribe("lobby", &ChannelConfig::default());
+    s.events.clear();
+    s.with(Session::clear_auth);
+    let failure = SubscribeFailure::NoToken(TokenFailure::SignedOut);
+    assert_eq!(s.take_events(), [Event::SubscribeFailed { channel: room, failure, retry: Retry::OnToken }]);
+    assert_eq!(s.tokens_sent(), [("phx_join".into(), None)], "the public channel's");
+}

@@ -167,8 +167,8 @@ impl Session {
         }
     }
 
-    /// The provider has said that there is no token: who waited for its answer hears why.
-    fn stop_who_waits_in_vain(&mut self) {
+    /// There is no token, says the provider or the user: who waited for one hears why.
+    pub(super) fn stop_who_waits_in_vain(&mut self) {
         for id in self.channels.ids() {
             if let Some(channel) = self.channels.get(id).filter(|channel| channel.waits)
                 && let Leave::Stop(failure) = self.leave(channel)

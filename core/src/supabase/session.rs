@@ -254,6 +254,7 @@ impl Session {
             }
         }
         self.apply_tokens();
+        self.stop_who_waits_in_vain();
         self.absorb();
     }
 
