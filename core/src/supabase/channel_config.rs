@@ -156,6 +156,9 @@ pub struct BroadcastConfig {
 }
 
 /// Which stored broadcasts to get when joining. Servers store what the database has sent, for 72 h.
+///
+/// Each rejoin asks for the same again, so that a message may come more than once: the `id` in its
+/// meta tells (specification, section 6.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replay {
