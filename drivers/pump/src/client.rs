@@ -62,6 +62,7 @@ pub fn connect_with<R: Runtime>(
     }
     let (commands, abandoned, received) = commands(options.commands);
     let pump = Pump::new(session, ClientBridge::new(received), runtime, clock, frame_bytes).with_tap(options.tap);
+    let pump = pump.until_finished();
     (Client { shared: Arc::new(Shared { commands, abandoned, inboxes: AtomicU64::new(0) }) }, pump)
 }
 

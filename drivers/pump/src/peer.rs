@@ -41,7 +41,7 @@ pub fn serve<R: Runtime>(
     let (sink, source) = queue(Inflow::CAPACITY, true);
     let (sender, receiver) = async_channel::bounded(commands.max(1));
     let bridge = PeerBridge { commands: Box::pin(receiver), events: sink };
-    let pump = Pump::new(session, bridge, runtime, clock, frame_bytes).with_socket(conn, websocket);
+    let pump = Pump::new(session, bridge, runtime, clock, frame_bytes).with_socket(conn, websocket).until_finished();
     (Peer { conn, commands: sender }, PeerEvents { source }, pump)
 }
 

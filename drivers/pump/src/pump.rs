@@ -6,6 +6,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_tungstenite::WebSocketStream;
+use futures_util::FutureExt as _;
+use futures_util::future::Fuse;
 use rejoin_core::{ConnId, Machine, Timestamp, TransportAction, TransportEvent};
 
 use crate::clock::{Clock, WallClock};
@@ -116,6 +118,19 @@ impl<M: Machine, B, R: Runtime> Pump<M, B, R> {
     pub fn with_tap(mut self, tap: Option<Box<dyn Tap>>) -> Self {
         self.tap = tap;
         self
+    }
+}
+
+impl<M, B, R> Pump<M, B, R>
+where
+    M: Machine + Unpin,
+    B: Bridge<M>,
+    R: Runtime,
+{
+    /// The pump, which is dropped as soon as it resolves: handles and streams learn of the end from
+    /// the drop of the bridge, and whoever drives the pump may keep it for longer.
+    pub(crate) fn until_finished(self) -> Fuse<Self> {
+        self.fuse()
     }
 }
 

@@ -81,7 +81,7 @@ pub fn connect_with<R: Runtime>(
     }
     let (commands, abandoned, receiver) = commands(capacity);
     let bridge = SupabaseBridge::new(receiver, token_provider.map(Asking::new));
-    let pump = Pump::new(session, bridge, runtime, clock, frame_bytes).with_tap(tap);
+    let pump = Pump::new(session, bridge, runtime, clock, frame_bytes).with_tap(tap).until_finished();
     (Client { shared: Arc::new(Shared { commands, abandoned, numbers: AtomicU64::new(0) }) }, pump)
 }
 

@@ -158,6 +158,20 @@ fn what_nobody_carries_out_any_more_is_answered_when_the_pump_is_dropped() {
 }
 
 #[test]
+fn a_pump_that_is_kept_after_its_end_keeps_nobody_waiting() {
+    let (mut lab, client, mut pump) = Lab::asleep(crate::lab::config(), ConnectOptions::default());
+    let asked = async {
+        let events = client.connection_events().await;
+        client.close().await;
+        events.unwrap()
+    };
+    let ((), mut events) = lab.wait(futures_lite::future::zip(pump.as_mut(), asked));
+    heard(&mut events);
+    assert!(has_ended(&mut events) && lab.wait(client.state()).is_err());
+    drop(pump);
+}
+
+#[test]
 fn removing_all_ends_every_subscription_and_the_connection_until_the_next() {
     let (mut lab, client) = Lab::new();
     let (one, mut ears_of_one) = lab.join(&client, "one", ChannelConfig::default());
