@@ -24,7 +24,9 @@ pub(crate) const WEIGHT_BYTES: usize = 1024;
 pub enum Inflow {
     /// The socket is not read until there is room: nothing is lost, and every reader of this
     /// connection waits for the slowest. One that stays away for longer than a heartbeat and its
-    /// deadline costs the connection, because the heartbeat's answer is not read either.
+    /// deadline costs the connection, because the heartbeat's answer is not read either. Outcomes of
+    /// pushes wait like everybody: whoever awaits a [`PushTicket`](crate::PushTicket) in the very task
+    /// that has to make room may wait for ever.
     Block {
         /// Events that may wait; at least 1.
         capacity: usize,

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use rejoin_core::phoenix::{PushError, PushOutcome};
 
-/// Resolves to the push's one outcome. Dropping it abandons the answer, not the push.
+/// Resolves to the push's one outcome, in its place among the events: not while a full queue of
+/// [`Inflow::Block`](crate::Inflow::Block) stops them. Dropping it abandons the answer, not the push.
 #[must_use = "a push whose ticket is dropped is still sent, and nobody hears how it ended"]
 pub struct PushTicket(Arc<Mutex<Slot>>);
 
