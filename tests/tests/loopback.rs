@@ -12,9 +12,7 @@ use rejoin_core::phoenix::{JoinOptions, LossReason, Push, PushOutcome, TroubleCa
 use rejoin_core::wire::Serializer;
 use rejoin_core::{OpenError, Payload};
 use rejoin_pump::tls::rustls;
-use rejoin_pump::{
-    AcceptOptions, ChannelEvent, Client, ConnectionEvent, Events, Inbox, InboxEvent, Inflow, PushState, accept,
-};
+use rejoin_pump::{AcceptOptions, ChannelEvent, ConnectionEvent, Events, Inbox, InboxEvent, Inflow, PushState, accept};
 
 macro_rules! on_both_runtimes {
     ($($name:ident),* $(,)?) => {
@@ -105,8 +103,7 @@ async fn a_server_that_falls_silent_is_noticed_within_interval_and_deadline<L: L
     let mut config = config(address);
     config.heartbeat_interval = Some(Duration::from_millis(60));
     config.heartbeat_timeout = Duration::from_millis(60);
-    let client = lab.connect(config);
-    let mut inbox = connection_events(&client).await;
+    let (client, mut inbox) = lab.connect_watched(config).await;
     // Shakes hands and then neither reads nor writes nor closes.
     let silent = accept(lab.plain(lab.next(&listener).await), &AcceptOptions::default()).await.unwrap();
     assert_eq!(connection(&mut inbox).await, ConnectionEvent::Connected);
@@ -122,8 +119,7 @@ async fn a_server_that_never_answers_the_upgrade_is_given_up_and_dialled_again<L
     let (listener, address) = lab.listen(any_port()).await;
     let mut config = config(address);
     config.connect_timeout = Duration::from_millis(50);
-    let client = lab.connect(config);
-    let mut inbox = connection_events(&client).await;
+    let (client, mut inbox) = lab.connect_watched(config).await;
     let mute = lab.next(&listener).await;
     for _ in 0..2 {
         let lost = connection(&mut inbox).await;
@@ -137,8 +133,7 @@ async fn a_refused_upgrade_names_the_status<L: Lab>(lab: L) {
     let (listener, address) = lab.listen(any_port()).await;
     let mut config = config(address);
     config.max_attempts = Some(1);
-    let client = lab.connect(config);
-    let mut inbox = connection_events(&client).await;
+    let (client, mut inbox) = lab.connect_watched(config).await;
     let mut io = lab.plain(lab.next(&listener).await);
     read_head(&mut io).await;
     io.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 4\r\n\r\nnope").await.unwrap();
@@ -162,8 +157,7 @@ async fn a_refused_upgrade_names_the_status<L: Lab>(lab: L) {
 /// Trap T94: there are no handlers to attach too late.
 async fn a_frame_in_the_segment_of_the_upgrade_is_not_lost<L: Lab>(lab: L) {
     let (listener, address) = lab.listen(any_port()).await;
-    let client = lab.connect(config(address));
-    let mut inbox = connection_events(&client).await;
+    let (client, mut inbox) = lab.connect_watched(config(address)).await;
     let mut io = lab.plain(lab.next(&listener).await);
     let head = read_head(&mut io).await;
     let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
@@ -238,8 +232,7 @@ async fn dropping_the_last_channel_handle_leaves_after_what_was_pushed<L: Lab>(l
 }
 
 async fn closing_ends_every_stream_with_a_reason<L: Lab>(lab: L) {
-    let client = lab.connect(config(lab.server().await));
-    let mut inbox = connection_events(&client).await;
+    let (client, mut inbox) = lab.connect_watched(config(lab.server().await)).await;
     let (room, mut events) = client.join("room:lobby", JoinOptions::default()).await.unwrap();
     events.joined().await.unwrap();
     client.close().await;
@@ -302,10 +295,7 @@ async fn wss_works_with_a_trusted_certificate_and_only_with_one<L: Lab>(lab: L) 
     let mut secure = rejoin_core::phoenix::Config::new(&url).unwrap();
     secure.max_attempts = Some(1);
 
-    let wary = lab.connect(secure.clone());
-    let mut inbox = connection_events(&wary).await;
-    // The first attempt may have failed before anybody listened.
-    wary.connect().await.unwrap();
+    let (wary, mut inbox) = lab.connect_watched(secure.clone()).await;
     let ConnectionEvent::Disconnected { reason: LossReason::Open(error), .. } = connection(&mut inbox).await else {
         panic!("a certificate that nobody vouches for is refused");
     };
@@ -353,10 +343,6 @@ async fn message(events: &mut Events) -> Payload {
         Some(ChannelEvent::Message { payload, .. }) => payload,
         other => panic!("a message was expected, not {other:?}"),
     }
-}
-
-async fn connection_events(client: &Client) -> Inbox {
-    client.inbox(Inflow::default()).await.unwrap().1
 }
 
 async fn connection(inbox: &mut Inbox) -> ConnectionEvent {

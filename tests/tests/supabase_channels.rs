@@ -390,3 +390,13 @@ fn an_error_of_long_ago_is_not_the_reason_of_a_close() {
     let reason = CloseReason::ServerClosed { message: None };
     assert_eq!(s.take_events().last(), Some(&Event::ChannelClosed { channel: room, reason }));
 }
+
+#[test]
+fn a_join_that_would_cost_the_connection_each_time_is_refused_at_the_call() {
+    let mut s = SupabaseScript::open(supabase_config());
+    let binding = |n: u32| PostgresBinding::new(PostgresEvent::All).table(format!("{n}{}", "t".repeat(100_000)));
+    let config = (0..50).map(binding).fold(ChannelConfig::default(), ChannelConfig::postgres_changes);
+    let refused = s.with(|session, now| session.subscribe(now, "room", &config));
+    assert!(matches!(refused, Err(SubscribeError::Join(JoinError::TooLarge { .. }))), "{refused:?}");
+    assert!(s.sent.is_empty() && s.session.channels().next().is_none());
+}

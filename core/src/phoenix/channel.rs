@@ -40,6 +40,8 @@ pub(super) struct Channel {
     pub(super) failures: u32,
     /// Whether a server's refusal has given this join more time already (trap T1).
     pub(super) extended: bool,
+    /// Whether a notice of it is in the transport lane.
+    pub(super) notified: bool,
     /// Whether it is kept from joining until somebody says when.
     pub(super) held: bool,
     /// The time before which it is not joined, whatever becomes of the connection.
@@ -194,6 +196,7 @@ impl Channels {
             joined_before: false,
             failures: 0,
             extended: false,
+            notified: false,
             held: false,
             not_before: None,
             rejoin_on_close: options.rejoin_on_close,

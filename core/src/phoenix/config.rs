@@ -183,6 +183,12 @@ pub struct Limits {
     pub overflow: Overflow,
 }
 
+impl Limits {
+    pub(super) fn largest_outbound(&self) -> usize {
+        self.frame_bytes.min(self.outbound_frame_bytes)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -51,14 +51,18 @@ impl Session {
     /// says is decided when it leaves ([`Session::take_notice`]), and a lost connection forgets it.
     pub(crate) fn notify(&mut self, channel: ChannelId) {
         // Channels outlive a `close` until its handshake is over.
-        if self.state() == ConnectionState::Connected {
-            self.lane.notify(channel);
+        if self.state() == ConnectionState::Connected
+            && let Some(state) = self.channels.get_mut(channel)
+            && !core::mem::replace(&mut state.notified, true)
+        {
+            self.lane.send(Outgoing::Notice(channel));
         }
     }
 
     /// Takes the notice at the head of the lane, with these words.
     pub(crate) fn take_notice(&mut self, event: &'static str, payload: &Payload) -> Option<TransportAction> {
         let Some(Outgoing::Notice(id)) = self.lane.pop() else { return None };
+        self.channels.get_mut(id)?.notified = false;
         self.write_notice(id, event, payload)
     }
 

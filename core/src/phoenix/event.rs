@@ -313,6 +313,11 @@ pub enum JoinError {
     AlreadyJoined(ChannelId),
     /// The join payload is not a JSON object; servers refuse to read anything else.
     PayloadNotObject,
+    /// The join's frame would be larger than `Limits::frame_bytes` or `Limits::outbound_frame_bytes`.
+    TooLarge {
+        /// Its size in bytes.
+        len: usize,
+    },
     /// There is no such channel; it may have been closed.
     UnknownChannel,
     /// The session has `Limits::channels` channels.
@@ -327,6 +332,7 @@ impl fmt::Display for JoinError {
             Self::InvalidTopic => "a topic must not be empty or `phoenix`",
             Self::AlreadyJoined(_) => "the session has a channel of this topic already",
             Self::PayloadNotObject => "a join payload must be a JSON object",
+            Self::TooLarge { len } => return write!(f, "a join of {len} bytes is over the limit; ask for less in it"),
             Self::UnknownChannel => "there is no such channel; it may have been closed",
             Self::Full => "the session has as many channels as its limits allow",
             Self::SessionClosed => "the session is closed",

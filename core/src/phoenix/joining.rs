@@ -3,12 +3,14 @@
 use alloc::vec::Vec;
 
 use super::channel::Phase;
-use super::event::{CloseReason, Event, JoinFailure, PushOutcome, TroubleCause};
+use super::event::{CloseReason, Event, JoinError, JoinFailure, PushOutcome, TroubleCause};
 use super::ids::ChannelId;
 use super::lane::Outgoing;
 use super::pushes::Place;
+use super::sending::FRAME_OVERHEAD;
 use super::session::Session;
 use crate::payload::Payload;
+use crate::text::Text;
 use crate::time::Timestamp;
 
 impl Session {
@@ -27,6 +29,12 @@ impl Session {
             }
             self.lane.send(Outgoing::Join(id));
         }
+    }
+
+    /// Refuses what would cost the connection each time that it is joined.
+    pub(crate) fn check_join(&self, topic: &Text, payload: usize) -> Result<(), JoinError> {
+        let len = topic.as_bytes().len() + payload + FRAME_OVERHEAD;
+        if len > self.config.limits.largest_outbound() { Err(JoinError::TooLarge { len }) } else { Ok(()) }
     }
 
     /// When the next join may leave, if only its turn in time keeps it.

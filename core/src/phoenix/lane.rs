@@ -73,13 +73,6 @@ impl Lane {
         self.queue.front()
     }
 
-    /// Queues a notice unless one of the same channel waits already.
-    pub(super) fn notify(&mut self, id: ChannelId) {
-        if !self.queue.iter().any(|o| matches!(o, Outgoing::Notice(other) if *other == id)) {
-            self.queue.push_back(Outgoing::Notice(id));
-        }
-    }
-
     pub(super) fn drop_join(&mut self, id: ChannelId) {
         self.queue.retain(|outgoing| !matches!(outgoing, Outgoing::Join(other) if *other == id));
     }

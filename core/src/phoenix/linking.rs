@@ -140,6 +140,7 @@ impl Session {
             }
             if let Some(channel) = self.channels.get_mut(id) {
                 channel.failures = 0;
+                channel.notified = false;
             }
         }
     }

@@ -181,7 +181,10 @@ impl Session {
             Outgoing::Leave { topic, join_ref } => self.write_leave(&topic, join_ref),
             Outgoing::Push(id) => self.write_push(id),
             // Whoever wants one gives it its words by `take_notice`.
-            Outgoing::Notice(_) => None,
+            Outgoing::Notice(id) => {
+                self.channels.get_mut(id)?.notified = false;
+                None
+            }
         };
         self.send_on_current(frame?)
     }
@@ -263,15 +266,17 @@ impl Session {
     }
 }
 
+/// Two refs of at most 20 digits, and the brackets and names around everything.
+pub(super) const FRAME_OVERHEAD: usize = 160;
+
 /// Refuses what could never be written into a frame.
 fn check(push: &Push, topic: &Text, config: &Config) -> Result<(), PushError> {
     if push.event.starts_with("phx_") {
         return Err(PushError::ReservedEvent);
     }
     let event = push.user_event.as_ref().map_or(&push.event, |user| &user.event);
-    // Two refs of at most 20 digits, and the brackets and names around everything.
-    let len = topic.as_bytes().len() + event.as_bytes().len() + push.payload.len() + 160;
-    if len > config.limits.frame_bytes.min(config.limits.outbound_frame_bytes) {
+    let len = topic.as_bytes().len() + event.as_bytes().len() + push.payload.len() + FRAME_OVERHEAD;
+    if len > config.limits.largest_outbound() {
         return Err(PushError::TooLarge { len });
     }
     let bytes = push.payload.is_binary();

@@ -121,8 +121,8 @@ impl Session {
     /// A topic that is still being left may be joined again at once; the new id is another channel.
     ///
     /// # Errors
-    /// If the topic is empty, `phoenix` or taken, the payload is no JSON object, the session is full
-    /// or closed.
+    /// If the topic is empty, `phoenix` or taken, the payload is no JSON object or too large, the
+    /// session is full or closed.
     pub fn join(
         &mut self,
         now: Timestamp,
@@ -140,6 +140,7 @@ impl Session {
         if !is_object(&options.payload) {
             return Err(JoinError::PayloadNotObject);
         }
+        self.check_join(&topic, options.payload.len())?;
         match self.channels.find(topic.as_bytes()) {
             Some((id, channel)) if channel.state() != ChannelState::Leaving => {
                 return Err(JoinError::AlreadyJoined(id));

@@ -180,7 +180,7 @@ impl Session {
 
     fn token_failed(&mut self, failure: &TokenFailure) {
         let retry_at = self.tokens.next_ask().unwrap_or(self.now);
-        self.event(Event::TokenUnavailable { failure: failure.clone(), retry_at });
+        self.message(Event::TokenUnavailable { failure: failure.clone(), retry_at });
         for id in self.channels.ids() {
             let Some(channel) = self.channels.get(id).filter(|channel| channel.waits) else { continue };
             match self.leave(channel) {
@@ -244,7 +244,12 @@ impl Session {
     }
 
     fn no_token(&mut self, id: ChannelId, failure: TokenFailure, retry: Retry) {
-        self.event(Event::SubscribeFailed { channel: id, failure: SubscribeFailure::NoToken(failure), retry });
+        let event = Event::SubscribeFailed { channel: id, failure: SubscribeFailure::NoToken(failure), retry };
+        match retry {
+            // Said again with each failure of the provider, for each channel that waits.
+            Retry::At(_) => self.message(event),
+            _ => self.event(event),
+        }
     }
 
     fn leave(&self, channel: &Channel) -> Leave {

@@ -43,10 +43,10 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    pub(super) fn new(id: ChannelId, config: &ChannelConfig) -> Self {
+    pub(super) fn new(id: ChannelId, config: &ChannelConfig, json: Text) -> Self {
         Self {
             id,
-            config: config.to_json(),
+            config: json,
             ack: config.broadcast.ack,
             private: config.private,
             anonymous: config.anonymous,

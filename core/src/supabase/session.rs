@@ -135,8 +135,11 @@ impl Session {
         let topic = topic_of(name)?;
         let mut options = JoinOptions::default().rejoin_on_close();
         options.timeout = config.join_timeout(self.config.phoenix.join_timeout);
+        let json = config.to_json();
+        // The token is not known yet.
+        self.inner.check_join(&topic, json.len() + AccessToken::MAX_BYTES)?;
         let id = self.inner.join(now, topic, options)?;
-        self.channels.insert(Channel::new(id, config));
+        self.channels.insert(Channel::new(id, config, json));
         self.empty_until = None;
         if core::mem::take(&mut self.asleep) {
             self.inner.connect(now);

@@ -125,6 +125,9 @@ impl Client {
     /// One stream for the connection's events and for every channel that is joined into it: one
     /// task reads a thousand channels, and their order is kept.
     ///
+    /// It begins when the pump takes note, which may be after the first attempt at a connection:
+    /// whoever must see that too connects by hand ([`ConnectOptions::connect`]), after this.
+    ///
     /// # Errors
     /// If the client is closed.
     pub async fn inbox(&self, inflow: Inflow) -> Result<(InboxHandle, Inbox), ClosedError> {

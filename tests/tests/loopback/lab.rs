@@ -9,7 +9,7 @@ use std::time::Duration;
 use rejoin_core::phoenix::{Config, ServerConfig, ServerEvent, Status};
 use rejoin_core::{Backoff, ConnId, Payload};
 use rejoin_pump::tls::rustls::{ClientConfig, ServerConfig as TlsServerConfig};
-use rejoin_pump::{AcceptOptions, Accepted, Client, ConnectOptions, Runtime, accept, serve};
+use rejoin_pump::{AcceptOptions, Accepted, Client, ConnectOptions, Inbox, Inflow, Runtime, accept, serve};
 
 /// What a Supabase client is made of.
 mod supabase {
@@ -50,6 +50,19 @@ pub(crate) trait Lab: Clone + Send + Sync + 'static {
 
     fn connect(&self, config: Config) -> Client {
         self.connect_on(self.runtime(None), config)
+    }
+
+    /// With a stream of everything that happens from the first attempt on.
+    fn connect_watched(&self, config: Config) -> Pending<(Client, Inbox)> {
+        let mut options = ConnectOptions::default();
+        options.connect = false;
+        let (client, pump) = rejoin_pump::connect_with(config, options, self.runtime(None));
+        self.spawn(Box::pin(pump));
+        Box::pin(async move {
+            let (_, inbox) = client.inbox(Inflow::default()).await.unwrap();
+            client.connect().await.unwrap();
+            (client, inbox)
+        })
     }
 
     fn connect_supabase(&self, config: supabase::Config, options: supabase::ConnectOptions) -> supabase::Client;

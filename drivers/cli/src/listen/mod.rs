@@ -252,7 +252,7 @@ impl Prints {
         Ok(match (self.open.is_empty(), self.wanted) {
             (_, Some(0)) => Some(Ending::AsAsked),
             (true, _) if self.stuck => Some(Ending::Failed(
-                "every channel is closed or would need another access token; give --token or --token-file".into(),
+                "every channel is closed or would need another access token; give --token-file, or the --token of a user who may join".into(),
             )),
             (true, _) => Some(Ending::Failed("every channel is closed for good".into())),
             _ => None,
