@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::host::{Host, Job, Task};
 use crate::input;
 use crate::interrupt::{Interrupts, exit_within};
-use crate::output::{Line, Printer, ReaderGone, Retry};
+use crate::output::{Line, Printer, ReaderGone, Retry, plural};
 use crate::record::{self, Recorder, Recording};
 
 /// How long the server may take to answer our close frame.
@@ -72,7 +72,7 @@ impl Plan {
         let count = args.count.as_deref().map(|text| input::count("--count", text)).transpose()?;
         let time = args.time.as_deref().map(|text| input::duration("--for", text)).transpose()?;
         // Last, because it leaves a file behind.
-        let note = || format!("{} topics at {}", topics.len(), setup.endpoint());
+        let note = || format!("{} at {}", plural(topics.len() as u64, "topic", "topics"), setup.endpoint());
         let record = args.record.as_deref().map(|file| record::start(file, &note())).transpose()?;
         Ok(Self { setup, topics, json: args.json, count, time, record })
     }

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use rejoin_core::supabase::SystemMessage;
 use rejoin_core::{Payload, PayloadError};
 
+use super::human::plural;
+
 /// Something that happened, as every output shows it. Fields that do not apply are absent.
 #[derive(Debug, Default)]
 pub(crate) struct Line<'a> {
@@ -44,11 +46,19 @@ pub(crate) enum Retry {
 impl Line<'_> {
     /// Messages were dropped, which `Block` rules out.
     pub(crate) fn missed(missed: u64) -> Self {
-        Self { event: "malformed", reason: Some(format!("{missed} messages were missed")), ..Self::default() }
+        Self {
+            event: "malformed",
+            reason: Some(format!("{} missed", plural(missed, "message was", "messages were"))),
+            ..Self::default()
+        }
     }
 
     pub(super) fn gave_up(attempts: u32) -> Self {
-        Self { event: "gave_up", reason: Some(format!("{attempts} attempts in a row failed")), ..Self::default() }
+        Self {
+            event: "gave_up",
+            reason: Some(format!("{} failed", plural(attempts.into(), "attempt", "attempts in a row"))),
+            ..Self::default()
+        }
     }
 
     /// Events may grow; what is new there has to get a place here.

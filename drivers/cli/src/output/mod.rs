@@ -9,7 +9,7 @@ mod supabase;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::SystemTime;
 
-pub(crate) use human::{printable, shown};
+pub(crate) use human::{plural, printable, shown};
 pub(crate) use line::{Line, Retry, json_error};
 
 /// What is gathered before it is written although more is at hand.

@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::host::{Host, Job, Task};
 use crate::input;
 use crate::interrupt::Interrupts;
-use crate::output::{json_error, printable, say, shown};
+use crate::output::{json_error, plural, printable, say, shown};
 
 /// How long the server may take to answer our close frame.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -300,10 +300,6 @@ impl Tally {
         let _ = write!(text, " in {}", shown_time(took));
         text
     }
-}
-
-fn plural(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 fn shown_time(time: Duration) -> String {
