@@ -151,6 +151,9 @@ impl Client {
     /// trips among it. The oldest events are dropped if they are not read, and
     /// [`ConnectionEvent::Unread`](super::ConnectionEvent::Unread) says how many.
     ///
+    /// It begins when the pump takes note, which may be after the first attempt at a connection:
+    /// whoever must see that too connects by hand ([`ConnectOptions::connect`]), after this.
+    ///
     /// # Errors
     /// If the client is closed.
     pub async fn connection_events(&self) -> Result<ConnectionEvents, ClosedError> {
