@@ -43,7 +43,7 @@ pub use rng::Rng;
 pub use script::{Script, config};
 pub use scripted::{Scripted, Sent};
 pub use storm::{Habit, Outcome, Polls, Storm};
-pub use supabase_script::{EPOCH, SupabaseScript, supabase_config, token};
+pub use supabase_script::{EPOCH, SupabaseScript, provider_config, supabase_config, token};
 pub use trace::{read_trace, write_trace};
 pub use weather::{Climate, Dial, Weather};
 pub use world::World;

@@ -20,6 +20,14 @@ pub fn supabase_config() -> Config {
     config
 }
 
+/// The same, with a host that is asked for tokens.
+#[must_use]
+pub fn provider_config() -> Config {
+    let mut config = supabase_config();
+    config.token_provider = true;
+    config
+}
+
 /// An access token of a user that expires this long after the script began. Tokens of other
 /// `generation`s differ.
 #[must_use]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use rejoin_core::Timestamp;
 use rejoin_core::supabase::{
-    AuthError, ChannelConfig, ChannelState, Config, Event, Request, Retry, Session, SubscribeFailure, TokenFailure,
+    AuthError, ChannelConfig, ChannelState, Event, Request, Retry, Session, SubscribeFailure, TokenFailure,
     TokenReason, Trouble,
 };
-use rejoin_sim::{EPOCH, SupabaseScript, supabase_config, token};
+use rejoin_sim::{EPOCH, SupabaseScript, provider_config, supabase_config, token};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const ROOM: &str = "realtime:room";
@@ -20,19 +20,13 @@ fn at(s: u64) -> Timestamp {
     Timestamp::ZERO.saturating_add(secs(s))
 }
 
-fn with_provider() -> Config {
-    let mut config = supabase_config();
-    config.token_provider = true;
-    config
-}
-
 fn text(token: &rejoin_core::supabase::AccessToken) -> Option<String> {
     Some(token.expose().to_owned())
 }
 
 #[test]
 fn a_join_waits_for_the_first_answer_of_the_provider() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     let room = s.subscribe("room", &ChannelConfig::default());
     s.advance(secs(5));
     assert!(s.sent.is_empty(), "no join without a token");
@@ -47,7 +41,7 @@ fn a_join_waits_for_the_first_answer_of_the_provider() {
 
 #[test]
 fn a_provider_that_stays_silent_is_a_typed_failure_and_never_an_anonymous_join() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     let room = s.subscribe("room", &ChannelConfig::default());
     s.events.clear();
     s.advance(secs(10));
@@ -68,7 +62,7 @@ fn a_provider_that_stays_silent_is_a_typed_failure_and_never_an_anonymous_join()
 
 #[test]
 fn an_anonymous_channel_waits_for_nobody_and_carries_no_token() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     s.subscribe("room", &ChannelConfig::default().anonymous());
     assert_eq!(s.tokens_sent(), [("phx_join".into(), None)]);
     s.accept(ROOM);
@@ -79,7 +73,7 @@ fn an_anonymous_channel_waits_for_nobody_and_carries_no_token() {
 #[test]
 fn a_token_is_refreshed_before_it_expires_and_told_once_a_channel() {
     let (first, second) = (token(HOUR, 1), token(HOUR * 2, 2));
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     s.subscribe("room", &ChannelConfig::default());
     s.subscribe("other", &ChannelConfig::default());
     s.provide(&first);
@@ -103,7 +97,7 @@ fn a_token_is_refreshed_before_it_expires_and_told_once_a_channel() {
 
 #[test]
 fn the_same_token_is_never_told_twice() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     let fixed = token(HOUR, 1);
     s.subscribe("room", &ChannelConfig::default());
     s.provide(&fixed);
@@ -121,7 +115,7 @@ fn the_same_token_is_never_told_twice() {
 #[test]
 fn a_channel_that_ended_with_its_token_comes_back_with_the_next_one() {
     let (first, second) = (token(HOUR, 1), token(HOUR * 2, 2));
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     let room = s.subscribe("room", &ChannelConfig::default());
     s.provide(&first);
     s.accept(ROOM);
@@ -141,7 +135,7 @@ fn a_channel_that_ended_with_its_token_comes_back_with_the_next_one() {
 
 #[test]
 fn an_answer_that_a_newer_token_has_overtaken_is_ignored() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     s.subscribe("room", &ChannelConfig::default());
     let stale = s.take_requests()[0];
     let newer = token(HOUR, 2);
@@ -154,7 +148,7 @@ fn an_answer_that_a_newer_token_has_overtaken_is_ignored() {
 
 #[test]
 fn a_token_set_by_hand_does_not_end_the_asking() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     s.with(|session, now| session.set_auth(now, token(HOUR, 1))).unwrap();
     s.take_requests();
     s.advance(HOUR - secs(360));
@@ -163,7 +157,7 @@ fn a_token_set_by_hand_does_not_end_the_asking() {
 
 #[test]
 fn a_failing_provider_leaves_the_last_token_in_force_until_it_expires() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     s.subscribe("room", &ChannelConfig::default());
     let first = token(HOUR, 1);
     s.provide(&first);
@@ -196,7 +190,7 @@ fn signing_out_takes_the_token_out_of_joins_and_private_channels_wait() {
 
 #[test]
 fn a_provider_that_says_signed_out_stops_private_channels_and_lets_others_in() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     s.subscribe("room", &ChannelConfig::default());
     let secret = s.subscribe("secret", &ChannelConfig::default().private());
     let id = s.take_requests()[0];
@@ -224,7 +218,7 @@ fn an_expired_token_is_refused_at_the_call_and_never_sent() {
 
 #[test]
 fn a_wall_clock_that_jumps_past_the_expiry_is_heeded_at_once() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     s.subscribe("room", &ChannelConfig::default());
     s.provide(&token(HOUR, 1));
     s.accept(ROOM);

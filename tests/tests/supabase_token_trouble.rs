@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use rejoin_core::supabase::{
-    ChannelConfig, ChannelState, CloseReason, Config, Event, Request, Retry, Session, SubscribeFailure, TokenFailure,
+    ChannelConfig, ChannelState, CloseReason, Event, Request, Retry, Session, SubscribeFailure, TokenFailure,
     TokenReason,
 };
 use rejoin_core::{Machine as _, Timestamp};
-use rejoin_sim::{EPOCH, SupabaseScript, supabase_config, token};
+use rejoin_sim::{EPOCH, SupabaseScript, provider_config, supabase_config, token};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const ROOM: &str = "realtime:room";
@@ -20,19 +20,13 @@ fn at(s: u64) -> Timestamp {
     Timestamp::ZERO.saturating_add(secs(s))
 }
 
-fn with_provider() -> Config {
-    let mut config = supabase_config();
-    config.token_provider = true;
-    config
-}
-
 fn text(token: &rejoin_core::supabase::AccessToken) -> Option<String> {
     Some(token.expose().to_owned())
 }
 
 #[test]
 fn a_refused_token_is_tried_once_and_its_successor_at_once() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     let room = s.subscribe("room", &ChannelConfig::default().private());
     let first = token(HOUR, 1);
     s.provide(&first);
@@ -73,7 +67,7 @@ fn without_a_provider_a_refused_channel_waits_for_set_auth() {
 
 #[test]
 fn where_the_provider_fails_the_configured_token_has_to_do() {
-    let mut config = with_provider();
+    let mut config = provider_config();
     let configured = token(HOUR, 7);
     config.access_token = Some(configured.clone());
     let mut s = SupabaseScript::open(config);
@@ -118,7 +112,7 @@ fn a_token_that_changes_while_the_transport_is_stuck_leaves_once_and_in_its_last
 
 #[test]
 fn each_dial_may_carry_a_token_resolved_for_it() {
-    let mut config = with_provider();
+    let mut config = provider_config();
     config.authorization = true;
     let mut s = SupabaseScript::new(config);
     s.with(Session::connect);
@@ -144,7 +138,7 @@ fn each_dial_may_carry_a_token_resolved_for_it() {
 
 #[test]
 fn a_disconnect_while_the_provider_is_heard_dials_nothing() {
-    let mut config = with_provider();
+    let mut config = provider_config();
     config.authorization = true;
     let mut s = SupabaseScript::new(config);
     s.with(Session::connect);
@@ -156,7 +150,7 @@ fn a_disconnect_while_the_provider_is_heard_dials_nothing() {
 
 #[test]
 fn an_anonymous_channel_that_needs_a_token_is_refused_for_good() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     let room = s.subscribe("room", &ChannelConfig::default().anonymous());
     s.events.clear();
     s.refuse(ROOM, "Unauthorized: You do not have permissions to read from this Channel topic: room");
@@ -167,7 +161,7 @@ fn an_anonymous_channel_that_needs_a_token_is_refused_for_good() {
 
 #[test]
 fn a_closed_session_asks_for_nothing_and_has_no_deadline_left() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     s.subscribe("room", &ChannelConfig::default());
     s.provide(&token(HOUR, 1));
     s.accept(ROOM);
@@ -181,7 +175,7 @@ fn a_closed_session_asks_for_nothing_and_has_no_deadline_left() {
 
 #[test]
 fn channels_that_wait_for_a_token_use_up_no_joins_of_the_second() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     for n in 0..200 {
         s.subscribe(&format!("room:{n}"), &ChannelConfig::default());
     }
@@ -247,7 +241,7 @@ fn a_wall_clock_that_is_put_right_lets_in_whoever_seemed_too_late() {
 
 #[test]
 fn a_refused_channel_that_is_gone_does_not_end_the_refreshing() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     s.subscribe("room", &ChannelConfig::default());
     let other = s.subscribe("other", &ChannelConfig::default().private());
     s.provide(&token(HOUR, 1));
@@ -261,7 +255,7 @@ fn a_refused_channel_that_is_gone_does_not_end_the_refreshing() {
 
 #[test]
 fn a_provider_that_failed_is_still_asked_for_what_a_refused_channel_needs() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     s.subscribe("room", &ChannelConfig::default().private());
     s.provide(&token(HOUR * 9, 1));
     s.refuse(ROOM, "Unauthorized: You do not have permissions to read from this Channel topic: room");
@@ -276,7 +270,7 @@ fn a_provider_that_failed_is_still_asked_for_what_a_refused_channel_needs() {
 
 #[test]
 fn tokens_that_are_refused_one_after_the_other_are_tried_ever_more_seldom() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     s.subscribe("room", &ChannelConfig::default().private());
     let mut joins = Vec::new();
     for generation in 0..600 {
@@ -295,7 +289,7 @@ fn tokens_that_are_refused_one_after_the_other_are_tried_ever_more_seldom() {
 
 #[test]
 fn what_is_said_about_tokens_behind_the_end_sets_no_timer() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     s.with(Session::close);
     s.closed(Some(1000));
     s.with(|session, now| session.set_auth(now, token(HOUR, 1))).unwrap();
@@ -307,7 +301,7 @@ fn what_is_said_about_tokens_behind_the_end_sets_no_timer() {
 
 #[test]
 fn questions_that_nobody_took_do_not_pile_up() {
-    let mut session = Session::new(with_provider(), Timestamp::ZERO);
+    let mut session = Session::new(provider_config(), Timestamp::ZERO);
     for generation in 0..100 {
         session.refresh_auth(Timestamp::ZERO);
         session.set_auth(Timestamp::ZERO, token(HOUR, generation)).unwrap();
@@ -332,7 +326,7 @@ fn a_bearer_of_the_users_own_gives_way_to_the_resolved_one() {
 #[test]
 fn no_duration_is_too_long() {
     let forever = Duration::MAX;
-    let mut config = with_provider();
+    let mut config = provider_config();
     config.authorization = true;
     (config.token_timeout, config.rate_delay, config.disconnect_when_empty) = (forever, forever, Some(forever));
     (config.phoenix.heartbeat_interval, config.phoenix.connect_timeout) = (Some(forever), forever);
@@ -353,7 +347,7 @@ fn no_duration_is_too_long() {
 
 #[test]
 fn a_provider_whose_tokens_live_for_seconds_is_taken_at_its_word() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     s.subscribe("room", &ChannelConfig::default());
     for generation in 0..10 {
         if !s.requests.is_empty() {
@@ -368,7 +362,7 @@ fn a_provider_whose_tokens_live_for_seconds_is_taken_at_its_word() {
 
 #[test]
 fn who_waits_for_the_provider_hears_that_the_user_signed_out() {
-    let mut s = SupabaseScript::open(with_provider());
+    let mut s = SupabaseScript::open(provider_config());
     let room = s.subscribe("room", &ChannelConfig::default().private());
     s.subscribe("lobby", &ChannelConfig::default());
     s.events.clear();

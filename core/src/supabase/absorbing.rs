@@ -227,9 +227,7 @@ impl Session {
         let reason = match (channel.end, reason) {
             (Some(own), _) => *own,
             (None, phoenix::CloseReason::Left) => CloseReason::Left,
-            (None, phoenix::CloseReason::ServerClosed) => {
-                CloseReason::ServerClosed { message: channel.last_error.map(|error| error.message) }
-            }
+            (None, phoenix::CloseReason::ServerClosed) => CloseReason::ServerClosed { message: None },
             (None, phoenix::CloseReason::SessionClosed) => CloseReason::SessionClosed,
         };
         self.event(Event::ChannelClosed { channel: id, reason });

@@ -123,7 +123,7 @@ impl Session {
     ///
     /// # Errors
     /// If the name is empty or the session has the topic already, the configuration contradicts
-    /// itself, or the session is full or closed.
+    /// itself or is too large for a frame, or the session is full or closed.
     pub fn subscribe(
         &mut self,
         now: Timestamp,
@@ -455,21 +455,23 @@ impl Session {
 
     /// The last channel is gone.
     pub(super) fn left_alone(&mut self) {
-        let wanted =
-            !matches!(self.inner.state(), ConnectionState::Idle | ConnectionState::Closing | ConnectionState::Closed);
         match self.config.disconnect_when_empty {
-            Some(Duration::ZERO) if wanted => self.fall_asleep(),
-            Some(patience) if wanted => self.empty_until = Some(self.now.saturating_add(patience)),
+            Some(Duration::ZERO) => self.fall_asleep(),
+            Some(patience) if self.wants_connection() => self.empty_until = Some(self.now.saturating_add(patience)),
             _ => {}
         }
     }
 
     fn fall_asleep(&mut self) {
         self.empty_until = None;
-        if !matches!(self.inner.state(), ConnectionState::Idle | ConnectionState::Closing | ConnectionState::Closed) {
+        if self.wants_connection() {
             self.asleep = true;
             self.inner.disconnect(self.now);
         }
+    }
+
+    const fn wants_connection(&self) -> bool {
+        !matches!(self.inner.state(), ConnectionState::Idle | ConnectionState::Closing | ConnectionState::Closed)
     }
 
     /// How long to stay away after a complaint about rates: never less than the server wants.
