@@ -45,6 +45,7 @@ extern crate alloc;
 mod backoff;
 mod deadlines;
 mod events;
+pub mod http;
 mod machine;
 mod payload;
 pub mod phoenix;
