@@ -116,6 +116,14 @@ impl Payload {
         }
     }
 
+    /// The bytes of either kind, shared.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        match &self.0 {
+            Repr::Json(text) => text.clone().into_bytes(),
+            Repr::Binary(bytes) => bytes.clone(),
+        }
+    }
+
     /// Whether these are raw bytes and not JSON text.
     #[must_use]
     pub const fn is_binary(&self) -> bool {

@@ -269,6 +269,10 @@ pub struct Push {
     pub timeout: Option<Duration>,
     /// Whether the outcome is the server's reply (the default) or the handing over of the frame.
     pub wants_reply: bool,
+    /// Whether it is sent again, once the channel is joined again, if the connection broke before its
+    /// reply came; default no, and it ends as `Unknown`. The server may then get it twice
+    /// (specification, section 4.11).
+    pub resend_on_reconnect: bool,
     /// The name of a Supabase broadcast, whose `event` is `broadcast`.
     pub(crate) user_event: Option<UserPush>,
 }
@@ -277,6 +281,8 @@ pub struct Push {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UserPush {
     pub(crate) event: Text,
+    /// What is told to the server besides; travels in the binary form and in text alike.
+    pub(crate) metadata: Option<Payload>,
     /// Whether it goes as text under vsn 2.0.0 too, for servers that know no kind 3.
     pub(crate) as_text: bool,
 }
@@ -285,13 +291,27 @@ impl Push {
     /// A push whose outcome is the server's reply.
     #[must_use]
     pub fn new(event: impl Into<Text>, payload: Payload) -> Self {
-        Self { event: event.into(), payload, timeout: None, wants_reply: true, user_event: None }
+        Self {
+            event: event.into(),
+            payload,
+            timeout: None,
+            wants_reply: true,
+            resend_on_reconnect: false,
+            user_event: None,
+        }
     }
 
     /// Instead of [`Config::push_timeout`].
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Is sent again after a loss that left its outcome open, so that the server may get it twice.
+    #[must_use]
+    pub const fn resend_on_reconnect(mut self) -> Self {
+        self.resend_on_reconnect = true;
         self
     }
 

@@ -8,7 +8,7 @@ use core::time::Duration;
 use super::channel::Phase;
 use super::connection::ConnectionState;
 use super::event::CloseReason;
-use super::ids::ChannelId;
+use super::ids::{ChannelId, PushId};
 use super::lane::Outgoing;
 use super::session::Session;
 use crate::machine::{ConnId, TransportAction};
@@ -64,6 +64,16 @@ impl Session {
         let Some(Outgoing::Notice(id)) = self.lane.pop() else { return None };
         self.channels.get_mut(id)?.notified = false;
         self.write_notice(id, event, payload)
+    }
+
+    /// Whether anything can still be sent, now or later.
+    pub(crate) const fn accepts_pushes(&self) -> bool {
+        !matches!(self.state(), ConnectionState::Closing | ConnectionState::Closed)
+    }
+
+    /// An id for something that the dialect settles by itself, told apart from every push here.
+    pub(crate) const fn reserve_push(&mut self) -> PushId {
+        self.pushes.reserve()
     }
 
     /// Gives the attempt that is under way more time: it was kept waiting by us, not by the server.

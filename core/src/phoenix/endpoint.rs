@@ -51,6 +51,13 @@ impl Endpoint {
         url
     }
 
+    /// The same place as an HTTP URL, without `/websocket` and without the query.
+    pub(crate) fn http_base(&self) -> String {
+        let base = self.base.strip_suffix("/websocket").unwrap_or(&self.base);
+        // `ws` and `wss` become `http` and `https`.
+        alloc::format!("http{}", base.strip_prefix("ws").unwrap_or(base))
+    }
+
     /// Whether the connection is to be encrypted.
     #[must_use]
     pub fn is_secure(&self) -> bool {
@@ -158,7 +165,7 @@ fn name(pair: &str) -> &str {
 }
 
 /// RFC 3986: everything but the unreserved characters.
-fn percent_encode(url: &mut String, text: &str) {
+pub(crate) fn percent_encode(url: &mut String, text: &str) {
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => url.push(byte.into()),

@@ -277,6 +277,11 @@ pub enum PushError {
     /// A broadcast was to be acknowledged on a Supabase channel that was not joined with `ack`: the
     /// server would never answer.
     AckDisabled,
+    /// A broadcast was to be stored on a channel that is not private: servers store none there.
+    PersistNeedsPrivate,
+    /// A broadcast was to be stored, and broadcasts go as text here, which has no place for that:
+    /// vsn 1.0.0 or `Config::text_broadcasts`.
+    PersistNeedsBinary,
     /// The message does not fit the serializer.
     Encode(EncodeError),
     /// The frame would be larger than `Limits::frame_bytes` or `Limits::outbound_frame_bytes`.
@@ -295,6 +300,12 @@ impl fmt::Display for PushError {
             Self::Full => f.write_str("too many pushes, or too many bytes of them, are waiting"),
             Self::SessionClosed => f.write_str("the session is being closed"),
             Self::AckDisabled => f.write_str("the channel was joined without ack; join it with broadcast ack on"),
+            Self::PersistNeedsPrivate => {
+                f.write_str("only private channels store broadcasts; make the channel private or leave persist out")
+            }
+            Self::PersistNeedsBinary => f.write_str(
+                "a text broadcast cannot be stored; use vsn 2.0.0 without text_broadcasts or leave persist out",
+            ),
             Self::Encode(error) => error.fmt(f),
             Self::TooLarge { len } => write!(f, "a frame of {len} bytes is over the limit"),
         }
@@ -369,6 +380,10 @@ pub struct Stats {
     pub unknown_topic: u64,
     /// Replies that nobody waits for, late ones above all.
     pub unmatched_replies: u64,
+    /// Database changes for bindings that this session does not have.
+    pub unmatched_changes: u64,
+    /// Broadcasts that were heard before and came again with a replay.
+    pub repeated_broadcasts: u64,
     /// Messages dropped because nobody polled events.
     pub lagged: u64,
 }

@@ -27,6 +27,7 @@ pub(crate) use config::UserPush;
 pub use config::{Config, JoinOptions, Limits, Overflow, Push};
 pub use connection::ConnectionState;
 pub(crate) use embedding::NextUp;
+pub(crate) use endpoint::percent_encode;
 pub use endpoint::{Endpoint, EndpointError};
 pub use event::{
     CloseReason, Event, JoinError, JoinFailure, LossReason, PushError, PushOutcome, Stats, TroubleCause, UnknownChannel,

@@ -18,6 +18,8 @@ pub(super) struct Pushes {
     waiting: usize,
     waiting_bytes: usize,
     wanting_reply: usize,
+    /// How many are sent and keep their payload to be sent again.
+    kept: usize,
 }
 
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(super) struct Entry {
     pub(super) event: Text,
     pub(super) payload: Payload,
     pub(super) wants_reply: bool,
+    /// Whether a loss before the reply sends it again.
+    pub(super) resend: bool,
     pub(super) user_event: Option<UserPush>,
     pub(super) place: Place,
     /// When it times out.
@@ -54,6 +58,7 @@ impl Pushes {
             waiting: 0,
             waiting_bytes: 0,
             wanting_reply: 0,
+            kept: 0,
         }
     }
 
@@ -70,21 +75,42 @@ impl Pushes {
         self.waiting
     }
 
+    /// How many are sent and may have to wait again.
+    pub(super) const fn kept(&self) -> usize {
+        self.kept
+    }
+
     /// Whether a push of this size may wait besides those that do.
     pub(super) fn can_wait(&self, bytes: usize, limits: &Limits) -> bool {
         self.waiting < limits.send_buffer && self.waiting_bytes.saturating_add(bytes) <= limits.send_buffer_bytes
     }
 
     pub(super) fn insert(&mut self, channel: ChannelId, push: Push, until: Timestamp, place: Place) -> PushId {
-        self.last += 1;
-        let id = PushId(self.last);
-        let Push { event, payload, wants_reply, user_event, timeout: _ } = push;
+        let id = self.reserve();
+        let Push { event, payload, wants_reply, resend_on_reconnect, user_event, timeout: _ } = push;
+        // What no reply settles is over when it is sent.
+        let resend = resend_on_reconnect && wants_reply;
         self.wanting_reply += usize::from(wants_reply);
-        let entry =
-            Entry { channel, event, payload, wants_reply, user_event, place: Place::Lane, until, deadline: None };
+        let entry = Entry {
+            channel,
+            event,
+            payload,
+            wants_reply,
+            resend,
+            user_event,
+            place: Place::Lane,
+            until,
+            deadline: None,
+        };
         self.table.insert(id, entry);
         self.set_place(id, place);
         id
+    }
+
+    /// An id that no push here will have.
+    pub(super) const fn reserve(&mut self) -> PushId {
+        self.last += 1;
+        PushId(self.last)
     }
 
     pub(super) fn get(&self, id: PushId) -> Option<&Entry> {
@@ -101,15 +127,22 @@ impl Pushes {
         let size = entry.payload.len();
         match core::mem::replace(&mut entry.place, place) {
             Place::Waiting => (self.waiting, self.waiting_bytes) = (self.waiting - 1, self.waiting_bytes - size),
-            Place::Sent { reference } => drop(self.by_ref.remove(&reference)),
+            Place::Sent { reference } => {
+                self.by_ref.remove(&reference);
+                self.kept -= usize::from(entry.resend);
+            }
             Place::Lane => {}
         }
         match place {
             Place::Waiting => (self.waiting, self.waiting_bytes) = (self.waiting + 1, self.waiting_bytes + size),
             Place::Sent { reference } => {
                 self.by_ref.insert(reference, id);
-                // It will not be sent again, so nothing needs the payload.
-                entry.payload = Payload::EMPTY;
+                if entry.resend {
+                    self.kept += 1;
+                } else {
+                    // It will not be sent again, so nothing needs the payload.
+                    entry.payload = Payload::EMPTY;
+                }
             }
             Place::Lane => {}
         }
@@ -125,7 +158,10 @@ impl Pushes {
             Place::Waiting => {
                 (self.waiting, self.waiting_bytes) = (self.waiting - 1, self.waiting_bytes - entry.payload.len());
             }
-            Place::Sent { reference } => drop(self.by_ref.remove(&reference)),
+            Place::Sent { reference } => {
+                self.by_ref.remove(&reference);
+                self.kept -= usize::from(entry.resend);
+            }
             Place::Lane => {}
         }
         self.deadlines.set(id, &mut entry.deadline, None);

@@ -94,8 +94,8 @@ impl Session {
         let (waiting, waiting_bytes) =
             self.channels.get(channel).map_or((0, 0), |channel| (channel.waiting.len(), channel.waiting_bytes));
         // Losses and joins move pushes from one queue to the other without asking, so that only the
-        // sum bounds both.
-        let unsent = self.pushes.waiting() + self.lane.pushes();
+        // sum bounds both, with those that are kept to be sent again.
+        let unsent = self.pushes.waiting() + self.lane.pushes() + self.pushes.kept();
         unsent < limits.send_buffer.saturating_add(limits.outbound_frames)
             && match place {
                 Place::Waiting => {
@@ -149,14 +149,16 @@ impl Session {
     }
 
     /// The channel, or with `None` every channel, is no longer joined: what the transport never took
-    /// waits again, in order; of what it took, nobody will ever know.
+    /// waits again, in order, and so does what is to be sent again; of what else it took, nobody will
+    /// ever know.
     pub(super) fn unsettle_pushes(&mut self, only: Option<ChannelId>) {
         let concerned =
             |entry: &Entry| entry.place != Place::Waiting && only.is_none_or(|channel| entry.channel == channel);
+        let waits_again = |entry: &Entry| entry.place == Place::Lane || entry.resend;
         let pushes: Vec<_> =
-            self.pushes.iter().filter(|(_, e)| concerned(e)).map(|(id, e)| (id, e.channel, e.place)).collect();
-        for (id, channel, place) in pushes {
-            if place == Place::Lane {
+            self.pushes.iter().filter(|(_, e)| concerned(e)).map(|(id, e)| (id, e.channel, waits_again(e))).collect();
+        for (id, channel, waits_again) in pushes {
+            if waits_again {
                 self.pushes.set_place(id, Place::Waiting);
                 self.count_live(channel, -1);
                 self.wait(channel, id);
@@ -275,7 +277,8 @@ fn check(push: &Push, topic: &Text, config: &Config) -> Result<(), PushError> {
         return Err(PushError::ReservedEvent);
     }
     let event = push.user_event.as_ref().map_or(&push.event, |user| &user.event);
-    let len = topic.as_bytes().len() + event.as_bytes().len() + push.payload.len() + FRAME_OVERHEAD;
+    let metadata = push.user_event.as_ref().and_then(|user| user.metadata.as_ref()).map_or(0, Payload::len);
+    let len = topic.as_bytes().len() + event.as_bytes().len() + metadata + push.payload.len() + FRAME_OVERHEAD;
     if len > config.limits.largest_outbound() {
         return Err(PushError::TooLarge { len });
     }
@@ -315,7 +318,11 @@ fn encode(
         topic,
         event,
         status: None,
-        user_event: user_event.map(|user| UserHead { event: &user.event, metadata: None, as_text: user.as_text }),
+        user_event: user_event.map(|user| UserHead {
+            event: &user.event,
+            metadata: user.metadata.as_ref(),
+            as_text: user.as_text,
+        }),
         payload,
     };
     serializer.encode(&head, Side::Client).ok()

@@ -31,8 +31,7 @@ impl Session {
             match event {
                 phoenix::Event::UserBroadcast { channel, broadcast } => {
                     let (event, meta, payload) = broadcast.into_parts();
-                    self.hear_of(channel);
-                    self.message(Event::Broadcast { channel, event, payload, meta });
+                    self.absorb_broadcast(channel, TextBroadcast { event, meta, payload });
                 }
                 phoenix::Event::Message { channel, event, payload } => self.absorb_message(channel, event, payload),
                 rare => self.absorb_rare(rare),
@@ -41,41 +40,58 @@ impl Session {
     }
 
     #[inline]
-    fn hear_of(&mut self, channel: ChannelId) {
-        if let Some(channel) = self.channels.get_mut(channel) {
-            channel.heard_at = self.now;
+    fn absorb_broadcast(&mut self, channel: ChannelId, broadcast: TextBroadcast) {
+        let TextBroadcast { event, meta, payload } = broadcast;
+        if let Some(state) = self.channels.get_mut(channel) {
+            state.heard_at = self.now;
+            if let Some(meta) = &meta
+                && let Some(resuming) = state.extras.as_mut().and_then(|extras| extras.resuming.as_mut())
+                && resuming.is_repeated(meta)
+            {
+                self.stats.repeated_broadcasts += 1;
+                return;
+            }
         }
+        self.message(Event::Broadcast { channel, event, payload, meta });
     }
 
+    /// Every other message is told as it is, if it is not what its name says.
     #[inline]
     fn absorb_message(&mut self, channel: ChannelId, event: Text, payload: Payload) {
-        self.hear_of(channel);
-        let payload = if event == "broadcast" {
-            match take_apart(payload) {
-                Ok(TextBroadcast { event, meta, payload }) => {
-                    return self.message(Event::Broadcast { channel, event, payload, meta });
-                }
-                Err(other) => other,
-            }
-        } else {
-            payload
+        let payload = match event.as_bytes() {
+            b"broadcast" => match take_apart(payload) {
+                Ok(broadcast) => return self.absorb_broadcast(channel, broadcast),
+                Err(other) => Some(other),
+            },
+            b"postgres_changes" => self.absorb_change(channel, payload),
+            b"presence_diff" => self.absorb_presence(channel, false, payload),
+            b"presence_state" => self.absorb_presence(channel, true, payload),
+            b"system" => self.absorb_system(channel, payload),
+            b"INSERT" | b"UPDATE" | b"DELETE" => self.absorb_legacy_change(channel, payload),
+            _ => Some(payload),
         };
-        if event == "system"
-            && let Some(message) = SystemMessage::of(payload.clone())
-        {
-            return self.absorb_system(channel, message);
+        if let Some(state) = self.channels.get_mut(channel) {
+            state.heard_at = self.now;
         }
-        self.message(Event::Message { channel, event, payload });
+        if let Some(payload) = payload {
+            self.message(Event::Message { channel, event, payload });
+        }
     }
 
-    fn absorb_system(&mut self, channel: ChannelId, message: SystemMessage) {
+    fn absorb_system(&mut self, channel: ChannelId, payload: Payload) -> Option<Payload> {
+        let Some(message) = SystemMessage::of(payload.clone()) else { return Some(payload) };
         if let Some(class) = message.class()
             && let Some(state) = self.channels.get_mut(channel)
         {
             let error = LastError { at: self.now, message: message.message.clone(), class };
             state.last_error = Some(Box::new(error));
         }
+        let readiness = (message.extension == "postgres_changes").then(|| (message.ok, message.message.clone()));
         self.message(Event::System { channel, message: Box::new(message) });
+        if let Some((ok, message)) = readiness {
+            self.absorb_readiness(channel, ok, message);
+        }
+        None
     }
 
     fn absorb_rare(&mut self, event: phoenix::Event) {
@@ -83,14 +99,20 @@ impl Session {
         let event = match event {
             Inner::Connected { conn } => Event::Connected { conn },
             Inner::Disconnected { reason, retry_at } => return self.absorb_loss(reason, retry_at),
-            Inner::Joined { channel, again, .. } => return self.absorb_joined(channel, again),
+            Inner::Joined { channel, response, again } => return self.absorb_joined(channel, &response, again),
             Inner::JoinFailed { channel, failure, retry_at } => {
                 return self.absorb_join_failure(channel, failure, retry_at);
             }
             Inner::ChannelErrored { channel, cause, retry_at } => return self.absorb_trouble(channel, cause, retry_at),
             Inner::ChannelClosed { channel, reason } => return self.absorb_end(channel, reason),
-            Inner::PushSent { push } => Event::PushSent { push },
-            Inner::PushDone { push, outcome } => Event::PushDone { push, outcome },
+            Inner::PushSent { push } => match self.presence_sent(push) {
+                Some(push) => Event::PushSent { push },
+                None => return,
+            },
+            Inner::PushDone { push, outcome } => match self.presence_done(push, outcome) {
+                Some((push, outcome)) => Event::PushDone { push, outcome },
+                None => return,
+            },
             Inner::HeartbeatAnswered { rtt, ok } => {
                 let status = if ok { HeartbeatStatus::Ok { rtt } } else { HeartbeatStatus::Error { rtt } };
                 return self.message(Event::Heartbeat(status));
@@ -120,7 +142,10 @@ impl Session {
         }
     }
 
-    fn absorb_joined(&mut self, id: ChannelId, again: bool) {
+    fn absorb_joined(&mut self, id: ChannelId, response: &Payload, again: bool) {
+        if self.is_mismatched(id, response) {
+            return;
+        }
         let Some(channel) = self.channels.get_mut(id) else { return };
         channel.joined = true;
         channel.heard_at = self.now;
@@ -134,6 +159,8 @@ impl Session {
         }
         // The token may have changed while the server was thinking.
         self.tell_token(id);
+        self.await_changes(id);
+        self.tell_presence(id);
     }
 
     fn absorb_join_failure(&mut self, id: ChannelId, failure: JoinFailure, retry_at: Option<Timestamp>) {
@@ -186,6 +213,7 @@ impl Session {
         };
         if core::mem::take(&mut channel.joined) {
             channel.gap_since.get_or_insert(since);
+            self.lose_extras(id, since);
         }
         let retry = retry_at.map_or(Retry::OnConnection, Retry::At);
         let trouble = match cause {
@@ -223,7 +251,12 @@ impl Session {
     }
 
     fn absorb_end(&mut self, id: ChannelId, reason: phoenix::CloseReason) {
-        let Some(channel) = self.channels.remove(id) else { return };
+        let Some(mut channel) = self.channels.remove(id) else { return };
+        if let Some(members) = channel.extras.take().and_then(|extras| extras.presence) {
+            for settled in members.tracking.end() {
+                self.settle(settled);
+            }
+        }
         let reason = match (channel.end, reason) {
             (Some(own), _) => *own,
             (None, phoenix::CloseReason::Left) => CloseReason::Left,

@@ -9,6 +9,7 @@ use alloc::format;
 use super::access_token::AccessToken;
 use super::channels::{Carried, Channel, Refused};
 use super::event::{Event, Request, Retry, SubscribeFailure, TokenFailure, TokenReason};
+use super::extras::Readiness;
 use super::join::join_payload;
 use super::session::Session;
 use super::tokens::{Credential, News};
@@ -75,7 +76,8 @@ impl Session {
         let channel = self.channels.get(id)?;
         match self.leave(channel) {
             Leave::With(token) => {
-                let payload = join_payload(&channel.config, token.as_ref());
+                let resumed = self.resumed_config(channel);
+                let payload = join_payload(resumed.as_ref().unwrap_or(&channel.config), token.as_ref());
                 // The channel is there, and a join payload of ours is an object.
                 let _ = self.inner.set_join_payload(id, payload);
                 let action = self.inner.take_next();
@@ -84,6 +86,12 @@ impl Session {
                 if let Some(channel) = self.channels.get_mut(id) {
                     channel.carried = Carried::of(token.as_ref());
                     channel.told = false;
+                    if let Some(members) = channel.presence() {
+                        members.lifetime += 1;
+                    }
+                    if let Some(postgres) = channel.postgres() {
+                        postgres.readiness = Readiness::Unknown;
+                    }
                 }
                 action
             }
@@ -96,6 +104,12 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// What a rejoin asks for instead, if it need not ask for everything again.
+    fn resumed_config(&self, channel: &Channel) -> Option<Text> {
+        let resuming = channel.extras.as_ref()?.resuming.as_ref()?;
+        resuming.config_since(self.tokens.unix(channel.gap_since?)?)
     }
 
     pub(super) fn take_notice(&mut self, id: ChannelId) -> Option<TransportAction> {
@@ -249,6 +263,14 @@ impl Session {
             // Said again with each failure of the provider, for each channel that waits.
             Retry::At(_) => self.message(event),
             _ => self.event(event),
+        }
+    }
+
+    /// The token that a channel would be joined with now, or none; `None` if it would not be joined.
+    pub(super) fn token_of(&self, channel: &Channel) -> Option<Option<AccessToken>> {
+        match self.leave(channel) {
+            Leave::With(token) => Some(token),
+            Leave::Wait | Leave::Stop(_) | Leave::Refused => None,
         }
     }
 

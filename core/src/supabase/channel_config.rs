@@ -86,7 +86,8 @@ impl ChannelConfig {
     #[must_use]
     pub fn presence(mut self, key: impl Into<Text>) -> Self {
         let key = key.into();
-        self.presence = PresenceConfig { enabled: true, key: (!key.is_empty()).then_some(key) };
+        self.presence.enabled = true;
+        self.presence.key = (!key.is_empty()).then_some(key);
         self
     }
 
@@ -157,8 +158,8 @@ pub struct BroadcastConfig {
 
 /// Which stored broadcasts to get when joining. Servers store what the database has sent, for 72 h.
 ///
-/// Each rejoin asks for the same again, so that a message may come more than once: the `id` in its
-/// meta tells (specification, section 6.5).
+/// A broadcast that comes again, which its `id` tells, is not heard twice (specification, section 6.5).
+/// Those of one transaction come in the reverse of the order in which they were stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replay {
@@ -166,19 +167,29 @@ pub struct Replay {
     pub since: UnixMillis,
     /// How many at most, the newest; 1 to 25. `None` is the server's default, 25.
     pub limit: Option<u8>,
+    /// Whether a rejoin asks only for what is newer than the last sign of life before it, less 5 s;
+    /// default yes. It takes the host's wall clock to be about as right as the server's. Not on the wire.
+    pub resume: bool,
 }
 
 impl Replay {
     /// As many as the server gives, from this time on.
     #[must_use]
     pub const fn since(since: UnixMillis) -> Self {
-        Self { since, limit: None }
+        Self { since, limit: None, resume: true }
     }
 
     /// The newest `limit` of them, 1 to 25.
     #[must_use]
     pub const fn limit(mut self, limit: u8) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// Asks for the same with every rejoin, whatever the clocks say.
+    #[must_use]
+    pub const fn without_resume(mut self) -> Self {
+        self.resume = false;
         self
     }
 }
@@ -209,7 +220,7 @@ impl UnixMillis {
 }
 
 /// Whether to see who else is in the channel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PresenceConfig {
     /// Whether the server sends the presence state and its changes; default no.
@@ -217,6 +228,15 @@ pub struct PresenceConfig {
     /// What our own presence is listed under. With `None`, the default, the server makes up another
     /// key at each join.
     pub key: Option<Text>,
+    /// Whether to be tracked again after each rejoin, by which the server forgets everybody; default
+    /// yes. Not on the wire.
+    pub retrack: bool,
+}
+
+impl Default for PresenceConfig {
+    fn default() -> Self {
+        Self { enabled: false, key: None, retrack: true }
+    }
 }
 
 /// Which database changes to hear of. Start from [`PostgresBinding::new`].

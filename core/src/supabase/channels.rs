@@ -7,7 +7,9 @@ use core::fmt;
 use super::access_token::AccessToken;
 use super::channel_config::{ChannelConfig, RejoinPolicy};
 use super::event::CloseReason;
+use super::extras::{Extras, Members, Postgres};
 use super::refusal::RefusalClass;
+use crate::deadlines::Deadlines;
 use crate::phoenix::ChannelId;
 use crate::text::Text;
 use crate::time::Timestamp;
@@ -40,10 +42,12 @@ pub(super) struct Channel {
     pub(super) last_error: Option<Box<LastError>>,
     /// Why it is being ended by us.
     pub(super) end: Option<Box<CloseReason>>,
+    /// What it does besides broadcasting.
+    pub(super) extras: Option<Box<Extras>>,
 }
 
 impl Channel {
-    pub(super) fn new(id: ChannelId, config: &ChannelConfig, json: Text) -> Self {
+    pub(super) fn new(id: ChannelId, config: &ChannelConfig, json: Text, extras: Option<Extras>) -> Self {
         Self {
             id,
             config: json,
@@ -61,7 +65,16 @@ impl Channel {
             gap_since: None,
             last_error: None,
             end: None,
+            extras: extras.map(Box::new),
         }
+    }
+
+    pub(super) fn postgres(&mut self) -> Option<&mut Postgres> {
+        self.extras.as_mut()?.postgres.as_mut()
+    }
+
+    pub(super) fn presence(&mut self) -> Option<&mut Members> {
+        self.extras.as_mut()?.presence.as_mut()
     }
 }
 
@@ -102,13 +115,18 @@ impl fmt::Debug for Carried {
 }
 
 /// The channels by the slots of their ids.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Channels {
     slots: Vec<Option<Channel>>,
     count: usize,
+    deadlines: Deadlines<ChannelId>,
 }
 
 impl Channels {
+    pub(super) const fn new() -> Self {
+        Self { slots: Vec::new(), count: 0, deadlines: Deadlines::new() }
+    }
+
     pub(super) const fn len(&self) -> usize {
         self.count
     }
@@ -131,13 +149,36 @@ impl Channels {
 
     pub(super) fn remove(&mut self, id: ChannelId) -> Option<Channel> {
         let slot = self.slots.get_mut(id.slot())?;
-        let channel = slot.take_if(|channel| channel.id == id)?;
+        let mut channel = slot.take_if(|channel| channel.id == id)?;
+        if let Some(extras) = &mut channel.extras {
+            self.deadlines.set(id, &mut extras.deadline, None);
+        }
         self.count -= 1;
         Some(channel)
     }
 
+    /// Something about a channel's extras has changed: when do they want to be looked after?
+    pub(super) fn reschedule(&mut self, id: ChannelId) {
+        let Some(channel) = self.slots.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id) else {
+            return;
+        };
+        if let Some(extras) = &mut channel.extras {
+            let due = extras.due(channel.joined);
+            self.deadlines.set(id, &mut extras.deadline, due);
+        }
+    }
+
+    /// Whose extras want to be looked after next, and when.
+    pub(super) fn due(&self) -> Option<(Timestamp, ChannelId)> {
+        self.deadlines.first()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Channel> {
         self.slots.iter().flatten()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Channel> {
+        self.slots.iter_mut().flatten()
     }
 
     pub(super) fn ids(&self) -> Vec<ChannelId> {
@@ -153,6 +194,6 @@ mod tests {
     /// are empty when a table has just grown.
     #[test]
     fn the_size_of_a_channel_is_pinned() {
-        assert_eq!(size_of::<Option<Channel>>(), 136);
+        assert_eq!(size_of::<Option<Channel>>(), 144);
     }
 }

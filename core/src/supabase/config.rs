@@ -6,7 +6,8 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 
 use super::access_token::{AccessToken, ApiKey, ApiKeyError};
-use crate::phoenix::{self, EndpointError};
+use super::tracking::PresenceBudget;
+use crate::phoenix::{self, EndpointError, PresenceLimits};
 use crate::text::Text;
 
 /// Configuration of a Supabase session. Start from [`Config::for_project`] or [`Config::new`] and
@@ -57,6 +58,21 @@ pub struct Config {
     /// How long to wait at least after a refusal for too much at a time; default 30 s (specification,
     /// sections 1.5 and 9.3). A `Retry-After` of the server's may ask for more.
     pub rate_delay: Duration,
+    /// How long after a join the server may take to say that database changes flow, before
+    /// [`Event::PostgresFailed`](super::Event::PostgresFailed) says that it has not; default 15 s. It is
+    /// waited for all the same.
+    pub postgres_ready_timeout: Duration,
+    /// How many presence calls a channel makes; default 5 in 31 s, for servers end channels that make
+    /// more than 5 in 30 s. Later wishes wait, and only the last of them is sent.
+    pub presence_budget: PresenceBudget,
+    /// How much a channel remembers of who is present.
+    pub presence_limits: PresenceLimits,
+    /// Whether broadcasts on a channel that cannot send go over HTTP instead of waiting; default no.
+    /// They may then overtake others. [`Broadcast::http_fallback`](super::Broadcast::http_fallback)
+    /// overrules it.
+    pub http_fallback: bool,
+    /// How many broadcasts may be on their way over HTTP; default 64.
+    pub http_broadcasts: usize,
 }
 
 impl Config {
@@ -85,6 +101,11 @@ impl Config {
             text_broadcasts: false,
             disconnect_when_empty: Some(heartbeat * 2),
             rate_delay: Duration::from_secs(30),
+            postgres_ready_timeout: Duration::from_secs(15),
+            presence_budget: PresenceBudget::default(),
+            presence_limits: PresenceLimits::default(),
+            http_fallback: false,
+            http_broadcasts: 64,
         })
     }
 

@@ -48,6 +48,39 @@ impl fmt::Display for SubscribeError {
 
 impl core::error::Error for SubscribeError {}
 
+/// Why a wish about presence was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrackError {
+    /// The channel was subscribed without presence, so that nobody here would see anybody.
+    PresenceNotEnabled,
+    /// What is tracked is not a JSON object; servers refuse anything else.
+    NotAnObject,
+    /// The frame would be larger than `Limits::frame_bytes` or `Limits::outbound_frame_bytes`.
+    TooLarge {
+        /// Its size in bytes.
+        len: usize,
+    },
+    /// There is no such channel; it may have been closed.
+    UnknownChannel,
+    /// The channel is being left, or the session closed.
+    Leaving,
+}
+
+impl fmt::Display for TrackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PresenceNotEnabled => "the channel was subscribed without presence; subscribe it with presence",
+            Self::NotAnObject => "what is tracked must be a JSON object",
+            Self::TooLarge { len } => return write!(f, "a frame of {len} bytes is over the limit; track less"),
+            Self::UnknownChannel => "there is no such channel; it may have been closed",
+            Self::Leaving => "the channel is being left",
+        })
+    }
+}
+
+impl core::error::Error for TrackError {}
+
 /// Why a token was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

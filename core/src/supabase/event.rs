@@ -4,11 +4,15 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
+use super::bindings::{BindingMismatch, Bindings};
+use super::postgres::PostgresChange;
 use super::refusal::{Refusal, SystemMessage};
+use super::rest::HttpFailure;
 use crate::events::Lags;
+use crate::http::HttpRequest;
 use crate::machine::ConnId;
 use crate::payload::Payload;
-use crate::phoenix::{ChannelId, LossReason, PushId, PushOutcome};
+use crate::phoenix::{ChannelId, LossReason, PresenceChange, PresenceError, PushId, PushOutcome};
 use crate::text::Text;
 use crate::time::Timestamp;
 use crate::wire::DecodeError;
@@ -91,6 +95,59 @@ pub enum Event {
         /// What the server adds, such as `{"id": …}` and `{"replayed": true}`.
         meta: Option<Payload>,
     },
+    /// A row came, changed or went.
+    PostgresChange {
+        /// The channel.
+        channel: ChannelId,
+        /// For which of the channel's bindings.
+        bindings: Bindings,
+        /// The change, unread.
+        change: PostgresChange,
+    },
+    /// Database changes flow on a channel that asked for them: what changes from now on is told. Once
+    /// after each `Subscribed`, and again if the server said that they had stopped.
+    PostgresReady {
+        /// The channel.
+        channel: ChannelId,
+        /// Since when there may have been changes that are never told, if they had flowed before:
+        /// fetch the rows now to miss nothing.
+        missed_since: Option<Timestamp>,
+    },
+    /// Database changes do not flow, though the channel is joined. The server goes on trying, so that
+    /// [`Event::PostgresReady`] may follow.
+    PostgresFailed {
+        /// The channel.
+        channel: ChannelId,
+        /// Why.
+        failure: PostgresFailure,
+    },
+    /// Somebody came, went or says something else about itself.
+    Presence {
+        /// The channel.
+        channel: ChannelId,
+        /// What changed. In a box, since it is large and rarer than messages.
+        change: Box<PresenceChange>,
+    },
+    /// What [`Session::presence`](super::Session::presence) shows is not all that the server said.
+    PresenceTrouble {
+        /// The channel.
+        channel: ChannelId,
+        /// What went wrong.
+        trouble: PresenceTrouble,
+    },
+    /// The channel cannot send, so this broadcast goes over HTTP; its outcome is that of the request.
+    FellBackToHttp {
+        /// The broadcast.
+        push: PushId,
+    },
+    /// A request of [`http_broadcast`](super::Session::http_broadcast) is over. Every accepted one gets
+    /// exactly one of these.
+    HttpDone {
+        /// The request.
+        push: PushId,
+        /// Whether the server accepted it.
+        outcome: Result<(), HttpFailure>,
+    },
     /// The server says something about the channel itself.
     System {
         /// The channel.
@@ -165,6 +222,8 @@ pub enum Request {
         /// Why.
         reason: TokenReason,
     },
+    /// Carry this out and answer with [`handle_http`](super::Session::handle_http).
+    Http(HttpRequest),
 }
 
 /// Names a request to the host. Numbers are never used again.
@@ -263,6 +322,9 @@ pub enum SubscribeFailure {
     Crashed,
     /// There is no token to join with, and joining without would silently see nothing.
     NoToken(TokenFailure),
+    /// The server answered for other database changes than it was asked for. It would again, so that
+    /// the channel is left.
+    BindingMismatch(Box<BindingMismatch>),
 }
 
 impl fmt::Display for SubscribeFailure {
@@ -272,6 +334,59 @@ impl fmt::Display for SubscribeFailure {
             Self::TimedOut => f.write_str("no answer in time"),
             Self::Crashed => f.write_str("the channel crashed on the server"),
             Self::NoToken(failure) => failure.fmt(f),
+            Self::BindingMismatch(mismatch) => mismatch.fmt(f),
+        }
+    }
+}
+
+/// Why database changes do not flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PostgresFailure {
+    /// The server said so, in its own words: a table that is not published, a filter on a column that
+    /// does not exist, a database that cannot be reached.
+    Refused {
+        /// The words, cut at 1 KiB.
+        message: Text,
+    },
+    /// The server has said nothing within `Config::postgres_ready_timeout`.
+    TimedOut,
+}
+
+impl fmt::Display for PostgresFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { message } => write!(f, "no database changes: {message}"),
+            Self::TimedOut => f.write_str("no database changes: the server has not said in time that they flow"),
+        }
+    }
+}
+
+/// Why the members shown are not all that the server said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PresenceTrouble {
+    /// A message of the server's was not understood, and changed nothing.
+    Unreadable(PresenceError),
+    /// `Config::presence_limits` kept metas out.
+    TooMany {
+        /// How many.
+        metas: usize,
+    },
+    /// Changes that waited for the state of the members were dropped, the oldest first. The state
+    /// makes good for them, if it comes.
+    Behind {
+        /// How many.
+        diffs: usize,
+    },
+}
+
+impl fmt::Display for PresenceTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(error) => error.fmt(f),
+            Self::TooMany { metas } => write!(f, "{metas} metas are over the limits of presence and left out"),
+            Self::Behind { diffs } => write!(f, "{diffs} presence changes were dropped while no state came"),
         }
     }
 }
@@ -311,7 +426,7 @@ impl fmt::Display for Trouble {
 pub enum CloseReason {
     /// `unsubscribe` or `remove_all` was called.
     Left,
-    /// The server refused the join, and will always refuse it.
+    /// The server refused the join or answered another one, and always will.
     Refused,
     /// The server ended it, and the channel's `RejoinPolicy` does not ask for it back.
     ServerClosed {

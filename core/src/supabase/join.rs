@@ -103,6 +103,11 @@ impl ChannelConfig {
 }
 
 impl PostgresBinding {
+    /// As it stands in a join's payload.
+    pub(super) fn to_json(&self) -> Text {
+        serde_json::to_string(&self.to_wire()).unwrap_or_default().into()
+    }
+
     fn to_wire(&self) -> WireBinding<'_> {
         WireBinding {
             event: self.event.as_str(),

@@ -31,30 +31,40 @@
 mod absorbing;
 mod access_token;
 mod auth;
+mod bindings;
 mod broadcast;
+mod changes;
 mod channel_config;
 mod channels;
 mod config;
 mod envelope;
 mod errors;
 mod event;
+mod extras;
+mod http;
 mod join;
 mod postgres;
+mod presence;
+mod pushing;
 mod refusal;
+mod rest;
+mod resuming;
 mod session;
 mod tokens;
+mod tracking;
 
 pub use access_token::{AccessToken, ApiKey, ApiKeyError, TokenError};
-pub use broadcast::Broadcast;
+pub use bindings::{BindingMismatch, Bindings};
+pub use broadcast::{Broadcast, Persist};
 pub use channel_config::{
     BroadcastConfig, ChannelConfig, ConfigError, PostgresBinding, PostgresEvent, PostgresWait, PresenceConfig,
     RejoinPolicy, Replay, UnixMillis,
 };
 pub use config::{Config, KeyIn, LogLevel, SupabaseConfigError};
-pub use errors::{AuthError, SubscribeError};
+pub use errors::{AuthError, SubscribeError, TrackError};
 pub use event::{
-    ChannelState, CloseReason, Event, HeartbeatStatus, Request, RequestId, Retry, SubscribeFailure, TokenFailure,
-    TokenReason, Trouble,
+    ChannelState, CloseReason, Event, HeartbeatStatus, PostgresFailure, PresenceTrouble, Request, RequestId, Retry,
+    SubscribeFailure, TokenFailure, TokenReason, Trouble,
 };
 pub use join::{TopicError, topic_of};
 pub use postgres::{
@@ -62,4 +72,7 @@ pub use postgres::{
     PostgresChange, PostgresFilter, convert_record,
 };
 pub use refusal::{Refusal, RefusalClass, SystemMessage, UpgradeClass, UpgradeRefusal};
+pub use rest::{HttpBroadcast, HttpBroadcastError, HttpFailure};
+pub use resuming::BroadcastMeta;
 pub use session::Session;
+pub use tracking::PresenceBudget;

@@ -250,7 +250,7 @@ fn said(value: Option<&RawValue>) -> Text {
 }
 
 /// A copy of the first 1 KiB, which is enough for every sentence that a server is known to say.
-fn bounded(text: &str) -> Text {
+pub(super) fn bounded(text: &str) -> Text {
     let mut end = text.len().min(1 << 10);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -1,22 +1,23 @@
 //! The Supabase client session: commands, time, and the lanes that come out.
 
+use alloc::collections::BTreeMap;
 use core::time::Duration;
 
 use super::access_token::AccessToken;
-use super::broadcast::Broadcast;
 use super::channel_config::ChannelConfig;
 use super::channels::{Channel, Channels};
 use super::config::Config;
 use super::errors::{AuthError, SubscribeError};
 use super::event::{ChannelState, Event, HeartbeatStatus, Request, RequestId, TokenFailure, TokenReason};
+use super::extras::Extras;
+use super::http::Pending;
 use super::join::topic_of;
 use super::tokens::Tokens;
 use crate::backoff::{Jitter, JitterRng};
 use crate::events::Events;
+use crate::http::HttpId;
 use crate::machine::{ConnId, Machine, TransportAction, TransportEvent};
-use crate::phoenix::{
-    self, ChannelId, ConnectionState, JoinOptions, NextUp, Push, PushError, PushId, Stats, UnknownChannel,
-};
+use crate::phoenix::{self, ChannelId, ConnectionState, JoinOptions, NextUp, PushId, Stats, UnknownChannel};
 use crate::text::Text;
 use crate::time::Timestamp;
 
@@ -51,10 +52,19 @@ pub struct Session {
     pub(super) tokens: Tokens,
     events: Events<Event>,
     pub(super) request: Option<Request>,
+    /// Requests over HTTP, with who waits for them.
+    pub(super) http: BTreeMap<HttpId, Pending>,
+    pub(super) last_http: u64,
+    /// The presence calls among the inner session's pushes.
+    pub(super) tracking: BTreeMap<PushId, ChannelId>,
+    /// How many pushes wait for something else than the inner session.
+    pub(super) own_pushes: usize,
     /// When a frame last came in: until then nothing is missing.
     pub(super) last_received: Timestamp,
     /// The attempt for which a token was asked.
     pub(super) asked_for_dial: Option<ConnId>,
+    /// What was ignored here and not by the inner session.
+    pub(super) stats: Stats,
     rng: JitterRng,
     /// When a connection without channels is given up.
     empty_until: Option<Timestamp>,
@@ -69,12 +79,17 @@ impl Session {
         Self {
             now,
             inner: phoenix::Session::new(config.to_phoenix(), now),
-            channels: Channels::default(),
+            channels: Channels::new(),
             tokens: Tokens::new(&config),
             events: Events::new(config.phoenix.limits.events),
             request: None,
+            http: BTreeMap::new(),
+            last_http: 0,
+            tracking: BTreeMap::new(),
+            own_pushes: 0,
             last_received: now,
             asked_for_dial: None,
+            stats: Stats::default(),
             empty_until: None,
             asleep: false,
             // Another stream than the inner session's, so that neither shifts the other's delays.
@@ -139,7 +154,7 @@ impl Session {
         // The token is not known yet.
         self.inner.check_join(&topic, json.len() + AccessToken::MAX_BYTES)?;
         let id = self.inner.join(now, topic, options)?;
-        self.channels.insert(Channel::new(id, config, json));
+        self.channels.insert(Channel::new(id, config, json, Extras::new(config, &self.config)));
         self.empty_until = None;
         if core::mem::take(&mut self.asleep) {
             self.inner.connect(now);
@@ -170,41 +185,6 @@ impl Session {
             let _ = self.inner.leave(now, id);
         }
         self.fall_asleep();
-        self.absorb();
-    }
-
-    /// Broadcasts in a channel, or lets it wait until the channel is joined.
-    ///
-    /// Every accepted broadcast ends in exactly one [`Event::PushDone`]: with the server's word if it
-    /// is acknowledged, else with `Sent`.
-    ///
-    /// # Errors
-    /// If an acknowledgement is asked for on a channel without `ack`, a name is too long for its
-    /// frame, or the push is refused as in [`phoenix::Session::push`].
-    pub fn broadcast(&mut self, now: Timestamp, channel: ChannelId, broadcast: Broadcast) -> Result<PushId, PushError> {
-        let ack = self.channels.get(channel).ok_or(PushError::UnknownChannel)?.ack;
-        if broadcast.ack == Some(true) && !ack {
-            return Err(PushError::AckDisabled);
-        }
-        let wants_reply = broadcast.ack.unwrap_or(ack);
-        self.push(now, channel, broadcast.into_push(wants_reply, self.config.text_broadcasts))
-    }
-
-    /// Sends any other message on a channel. Supabase's servers answer `broadcast` and `presence`
-    /// alone (specification, section 9.6), so that another event should not want a reply.
-    ///
-    /// # Errors
-    /// As in [`phoenix::Session::push`].
-    pub fn push(&mut self, now: Timestamp, channel: ChannelId, push: Push) -> Result<PushId, PushError> {
-        self.advance(now);
-        let pushed = self.inner.push(now, channel, push);
-        self.absorb();
-        pushed
-    }
-
-    /// Gives a push up: `Dropped` if it was not sent yet, `Unknown` if it was.
-    pub fn cancel(&mut self, push: PushId) {
-        self.inner.cancel(push);
         self.absorb();
     }
 
@@ -350,13 +330,14 @@ impl Session {
     /// How many pushes have no outcome yet.
     #[must_use]
     pub fn open_pushes(&self) -> usize {
-        self.inner.open_pushes()
+        self.inner.open_pushes() - self.tracking.len() + self.own_pushes
     }
 
     /// What was ignored so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { lagged: self.events.lagged(), ..self.inner.stats() }
+        let Stats { unmatched_changes, repeated_broadcasts, .. } = self.stats;
+        Stats { lagged: self.events.lagged(), unmatched_changes, repeated_broadcasts, ..self.inner.stats() }
     }
 }
 
@@ -378,6 +359,8 @@ impl Machine for Session {
     fn handle_timeout(&mut self, now: Timestamp) {
         self.advance(now);
         self.token_timeouts();
+        self.http_timeouts();
+        self.extras_timeouts();
         self.inner.handle_timeout(now);
         self.absorb();
         if self.empty_until.is_some_and(|at| at <= self.now) {
@@ -387,7 +370,9 @@ impl Machine for Session {
     }
 
     fn poll_timeout(&self) -> Option<Timestamp> {
-        [self.inner.poll_timeout(), self.tokens.due(), self.empty_until].into_iter().flatten().min()
+        let extras = self.channels.due().map(|(at, _)| at);
+        let timeouts = [self.inner.poll_timeout(), self.tokens.due(), self.http_due(), extras, self.empty_until];
+        timeouts.into_iter().flatten().min()
     }
 
     fn poll_transport(&mut self) -> Option<TransportAction> {
@@ -415,7 +400,7 @@ impl Machine for Session {
     }
 
     fn poll_request(&mut self) -> Option<Request> {
-        self.request.take()
+        self.request.take().or_else(|| self.poll_http())
     }
 
     fn poll_event(&mut self) -> Option<Event> {
@@ -436,7 +421,7 @@ impl Machine for Session {
 }
 
 impl Session {
-    fn advance(&mut self, now: Timestamp) {
+    pub(super) fn advance(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
     }
 
@@ -451,6 +436,7 @@ impl Session {
         self.empty_until = None;
         self.request = None;
         self.tokens.stop();
+        self.end_http();
     }
 
     /// The last channel is gone.

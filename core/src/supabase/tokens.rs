@@ -130,6 +130,12 @@ impl Tokens {
         self.provider && self.fruitless == 0 && (self.current.is_none() || self.expires_within(token, MARGIN, now))
     }
 
+    /// A token that may be shown now, even if a better one is being fetched.
+    pub(super) fn in_force(&self, now: Timestamp) -> Option<AccessToken> {
+        let tokens = [&self.current, &self.configured].into_iter().flatten().filter(|_| !self.signed_out);
+        tokens.into_iter().find(|token| !self.is_expired(token, now)).cloned()
+    }
+
     pub(super) fn is_expired(&self, token: &AccessToken, now: Timestamp) -> bool {
         self.expires_within(token, Duration::ZERO, now)
     }
@@ -138,8 +144,8 @@ impl Tokens {
         self.unix(now).is_some_and(|unix| token.is_expired(unix.saturating_add(margin)))
     }
 
-    /// The wall clock.
-    fn unix(&self, now: Timestamp) -> Option<Duration> {
+    /// The wall clock, if the host has told.
+    pub(super) fn unix(&self, now: Timestamp) -> Option<Duration> {
         let Wall { at, since_unix_epoch } = self.wall?;
         Some(since_unix_epoch.saturating_add(now.saturating_since(at)))
     }

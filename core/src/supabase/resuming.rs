@@ -1,0 +1,90 @@
+//! Replayed broadcasts are heard once, and a rejoin asks only for what it may have missed.
+//!
+//! A server replays the newest stored broadcasts since a time, at each join anew, and knows nothing of
+//! what an earlier join was given (specification, section 6.5 and trap T57).
+
+use alloc::borrow::Cow;
+use alloc::collections::{BTreeSet, VecDeque};
+use core::time::Duration;
+
+use serde::Deserialize;
+
+use super::channel_config::{ChannelConfig, Replay, UnixMillis};
+use crate::payload::Payload;
+use crate::text::Text;
+
+/// How many ids are remembered; a server replays no more than 25 at a time.
+const REMEMBERED: usize = 1024;
+/// How much earlier than the last sign of life a rejoin asks: what was on its way then, and clocks that
+/// differ a little.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// What a server says about a broadcast besides what its sender does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BroadcastMeta {
+    /// Its name among stored broadcasts; `None` if it is not stored.
+    pub id: Option<Text>,
+    /// Whether it is of the past, and came because the channel was joined with a [`Replay`].
+    pub replayed: bool,
+}
+
+impl BroadcastMeta {
+    /// Reads the `meta` of a broadcast. What is missing or of another type is `None` or false.
+    #[must_use]
+    pub fn of(meta: &Payload) -> Self {
+        #[derive(Deserialize)]
+        struct Wire<'a> {
+            #[serde(borrow, default)]
+            id: Option<Cow<'a, str>>,
+            #[serde(default)]
+            replayed: Option<bool>,
+        }
+        let Ok(wire) = meta.parse::<Wire<'_>>() else { return Self::default() };
+        Self { id: wire.id.map(|id| id.as_ref().into()), replayed: wire.replayed == Some(true) }
+    }
+}
+
+/// A channel that asks for stored broadcasts.
+#[derive(Debug)]
+pub(super) struct Resuming {
+    config: ChannelConfig,
+    replay: Replay,
+    seen: BTreeSet<Text>,
+    order: VecDeque<Text>,
+}
+
+impl Resuming {
+    /// `None` if the channel asks for none.
+    pub(super) fn new(config: &ChannelConfig) -> Option<Self> {
+        let replay = config.broadcast.replay?;
+        Some(Self { config: config.clone(), replay, seen: BTreeSet::new(), order: VecDeque::new() })
+    }
+
+    /// The `config` of a rejoin, if nothing can be missing from before `heard_until`.
+    pub(super) fn config_since(&self, heard_until: Duration) -> Option<Text> {
+        if !self.replay.resume {
+            return None;
+        }
+        let since = u64::try_from(heard_until.saturating_sub(MARGIN).as_millis()).ok()?;
+        let since = UnixMillis::from_millis(since).max(self.replay.since);
+        let mut config = self.config.clone();
+        config.broadcast.replay = Some(Replay { since, ..self.replay });
+        Some(config.to_json())
+    }
+
+    /// Whether this broadcast has been heard before; remembers it.
+    pub(super) fn is_repeated(&mut self, meta: &Payload) -> bool {
+        let Some(id) = BroadcastMeta::of(meta).id else { return false };
+        if !self.seen.insert(id.clone()) {
+            return true;
+        }
+        self.order.push_back(id);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+        false
+    }
+}
