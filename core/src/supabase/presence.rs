@@ -76,8 +76,11 @@ impl Session {
     /// Says to the server what it does not know yet, if it may be said now.
     pub(super) fn tell_presence(&mut self, id: ChannelId) {
         let now = self.now;
-        let Some(channel) = self.channels.get_mut(id).filter(|channel| channel.joined) else { return };
-        let Some(members) = channel.presence() else { return };
+        // A loss ends calls before it is heard that the channel is not joined any more.
+        if self.inner.channel_state(id) != Some(phoenix::ChannelState::Joined) {
+            return;
+        }
+        let Some(members) = self.channels.get_mut(id).and_then(|channel| channel.presence()) else { return };
         if let Some(wish) = members.tracking.next_call(now) {
             let push = Push::new(Text::from_static("presence"), wish.to_payload());
             match self.inner.push(now, id, push) {

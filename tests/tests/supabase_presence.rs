@@ -1,0 +1,372 @@
+//! Presence of a Supabase client: who is there, through every loss, and being there oneself.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rejoin_core::phoenix::{ChannelId, PresenceChange, PushId, PushOutcome};
+use rejoin_core::supabase::{ChannelConfig, Event, PresenceTrouble, TrackError};
+use rejoin_core::{Payload, Timestamp};
+use rejoin_sim::{SupabaseScript, supabase_config};
+use serde_json::{Value, json};
+
+const ROOM: &str = "realtime:room";
+
+const fn secs(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+fn present() -> ChannelConfig {
+    ChannelConfig::default().presence("me")
+}
+
+fn in_room() -> (SupabaseScript, ChannelId) {
+    SupabaseScript::in_room(supabase_config(), &present())
+}
+
+fn status(n: u32) -> Payload {
+    Payload::json(&json!({ "n": n })).unwrap()
+}
+
+fn track(s: &mut SupabaseScript, room: ChannelId, n: u32) -> PushId {
+    s.with(|session, now| session.track(now, room, status(n))).unwrap()
+}
+
+fn untrack(s: &mut SupabaseScript, room: ChannelId) -> PushId {
+    s.with(|session, now| session.untrack(now, room)).unwrap()
+}
+
+/// What the presence calls that were sent and not taken yet say; each is answered `ok`.
+fn calls(s: &mut SupabaseScript) -> Vec<Value> {
+    timed_calls(s).into_iter().map(|(_, call)| call).collect()
+}
+
+/// When the calls left, and what they track: null is an untrack.
+fn timed_calls(s: &mut SupabaseScript) -> Vec<(Timestamp, Value)> {
+    let mut calls = Vec::new();
+    // An answer may set the next one free.
+    loop {
+        let sent: Vec<_> = s.take_sent().into_iter().filter(|sent| sent.event() == "presence").collect();
+        if sent.is_empty() {
+            return calls;
+        }
+        for call in sent {
+            let payload: Value = call.message.payload.parse().unwrap();
+            assert_eq!(payload["type"], "presence");
+            let said = match payload["event"].as_str() {
+                Some("track") => payload["payload"]["n"].clone(),
+                Some("untrack") => Value::Null,
+                other => panic!("{other:?}"),
+            };
+            calls.push((call.at, said));
+            s.answer(&call, "ok", "{}");
+        }
+    }
+}
+
+fn rejoin(s: &mut SupabaseScript) {
+    s.closed(Some(1006));
+    s.advance(secs(1));
+    s.opened();
+    s.accept(ROOM);
+}
+
+/// Keys and refs of everybody in the room.
+fn members(s: &SupabaseScript, room: ChannelId) -> Vec<(String, Vec<String>)> {
+    let refs = |metas: &[rejoin_core::phoenix::Meta]| metas.iter().map(|meta| meta.phx_ref.to_string()).collect();
+    s.session.presence(room).unwrap().iter().map(|(key, metas)| (key.to_owned(), refs(metas))).collect()
+}
+
+fn state(s: &mut SupabaseScript, members: &[(&str, &str)]) {
+    let state: serde_json::Map<_, _> =
+        members.iter().map(|(key, r)| ((*key).into(), json!({"metas": [{"phx_ref": r}]}))).collect();
+    s.say(ROOM, "presence_state", &Value::from(state).to_string());
+}
+
+fn diff(s: &mut SupabaseScript, joins: &Value, leaves: &Value) {
+    let payload = json!({"joins": joins, "leaves": leaves}).to_string();
+    s.receive_message(None, None, ROOM, "presence_diff", &payload);
+}
+
+fn metas(key: &str, meta: &Value) -> Value {
+    json!({ key: { "metas": [meta] } })
+}
+
+/// What the presence events say, in order.
+fn said(s: &mut SupabaseScript) -> Vec<String> {
+    let of = |event| match event {
+        Event::Presence { change, .. } => Some(match *change {
+            PresenceChange::Join { key, .. } => format!("join {key}"),
+            PresenceChange::Update { key, old, new } => format!("update {key} {} {}", old.phx_ref, new.phx_ref),
+            PresenceChange::Leave { key, .. } => format!("leave {key}"),
+            PresenceChange::Sync => "sync".into(),
+            other => format!("{other:?}"),
+        }),
+        Event::PresenceTrouble { trouble, .. } => Some(trouble.to_string()),
+        _ => None,
+    };
+    s.take_events().into_iter().filter_map(of).collect()
+}
+
+/// Row 52 of the failure modes, traps T61, T62, T63 and T67.
+#[test]
+fn members_join_update_and_leave_once_each() {
+    let (mut s, room) = in_room();
+    state(&mut s, &[("ann", "a1"), ("bob", "b1")]);
+    assert_eq!(said(&mut s), ["join ann", "join bob", "sync"]);
+    let update = metas("ann", &json!({"phx_ref": "a2", "phx_ref_prev": "a1"}));
+    diff(&mut s, &update, &metas("ann", &json!({"phx_ref": "a1"})));
+    assert_eq!(said(&mut s), ["update ann a1 a2", "sync"]);
+    diff(&mut s, &metas("ann", &json!({"phx_ref": "a3"})), &metas("nobody", &json!({"phx_ref": "x"})));
+    assert_eq!(said(&mut s), ["join ann", "sync"]);
+    diff(&mut s, &json!({}), &metas("ann", &json!({"phx_ref": "a2"})));
+    assert_eq!(said(&mut s), ["leave ann", "sync"]);
+    assert_eq!(members(&s, room), [("ann".into(), vec!["a3".into()]), ("bob".into(), vec!["b1".into()])]);
+}
+
+/// Rows 51 and 53 of the failure modes, traps T60 and T92.
+#[test]
+fn whoever_left_during_an_absence_leaves_with_the_next_state_and_diffs_wait_for_it() {
+    let (mut s, room) = in_room();
+    diff(&mut s, &metas("early", &json!({"phx_ref": "e"})), &json!({}));
+    assert_eq!(said(&mut s), [""; 0], "it waits for the state");
+    state(&mut s, &[("ann", "a"), ("bob", "b")]);
+    assert_eq!(said(&mut s), ["join ann", "join bob", "join early", "sync"]);
+    rejoin(&mut s);
+    diff(&mut s, &metas("cyd", &json!({"phx_ref": "c"})), &json!({}));
+    assert_eq!(said(&mut s), [""; 0]);
+    assert_eq!(members(&s, room).len(), 3, "the old members stay visible meanwhile");
+    state(&mut s, &[("ann", "a")]);
+    assert_eq!(said(&mut s), ["join cyd", "leave bob", "leave early", "sync"]);
+    // Servers send a further state when the first track enables presence (trap T96).
+    state(&mut s, &[("ann", "a"), ("cyd", "c"), ("me", "m")]);
+    assert_eq!(said(&mut s), ["join me", "sync"]);
+}
+
+/// Traps T64 and T66.
+#[test]
+fn what_a_server_says_of_presence_is_bounded_and_what_is_left_out_is_told() {
+    let mut config = supabase_config();
+    config.presence_limits.keys = 2;
+    config.presence_limits.pending = 3;
+    let (mut s, room) = SupabaseScript::in_room(config, &present());
+    for n in 0..5 {
+        diff(&mut s, &metas("k", &json!({"phx_ref": format!("r{n}")})), &json!({}));
+    }
+    let behind = PresenceTrouble::Behind { diffs: 1 }.to_string();
+    assert_eq!(said(&mut s), [behind.clone(), behind]);
+    state(&mut s, &[("", "a"), ("__proto__", "b"), ("constructor", "c")]);
+    let said = said(&mut s);
+    assert!(said.iter().any(|line| line.contains("left out")), "{said:?}");
+    assert_eq!(members(&s, room).len(), 2);
+    s.say(ROOM, "presence_state", r#"{"ann":7}"#);
+    let events = s.take_events();
+    assert!(
+        matches!(&events[..], [Event::PresenceTrouble { trouble: PresenceTrouble::Unreadable(_), .. }]),
+        "{events:?}"
+    );
+}
+
+/// Row 54 of the failure modes.
+#[test]
+fn tracking_needs_a_channel_with_presence() {
+    let (mut s, room) = SupabaseScript::in_room(supabase_config(), &ChannelConfig::default());
+    let tracked = s.with(|session, now| session.track(now, room, status(1)));
+    assert_eq!(tracked, Err(TrackError::PresenceNotEnabled));
+    assert_eq!(s.with(|session, now| session.untrack(now, room)), Err(TrackError::PresenceNotEnabled));
+    assert_eq!(s.take_sent().len(), 0);
+    assert!(s.session.presence(room).is_none());
+    diff(&mut s, &metas("ann", &json!({"phx_ref": "a"})), &json!({}));
+    let events = s.take_events();
+    assert!(matches!(&events[..], [Event::Message { event, .. }] if event == "presence_diff"), "{events:?}");
+
+    let (mut s, room) = in_room();
+    let list = Payload::json(&[1]).unwrap();
+    assert_eq!(s.with(|session, now| session.track(now, room, list)), Err(TrackError::NotAnObject));
+    let large = Payload::json(&json!({ "x": "y".repeat(6_000_000) })).unwrap();
+    let refused = s.with(|session, now| session.track(now, room, large));
+    assert!(matches!(refused, Err(TrackError::TooLarge { .. })), "{refused:?}");
+}
+
+/// Row 51 of the failure modes and trap T65.
+#[test]
+fn who_was_tracked_is_tracked_again_once_after_every_rejoin_until_untracked() {
+    let (mut s, room) = in_room();
+    let tracked = track(&mut s, room, 1);
+    assert_eq!(calls(&mut s), [1]);
+    assert_eq!(s.outcomes(tracked), [PushOutcome::Ok(Payload::EMPTY)]);
+    rejoin(&mut s);
+    assert_eq!(calls(&mut s), [1]);
+    s.events.clear();
+    s.advance(secs(100));
+    assert_eq!(calls(&mut s), [0; 0]);
+    let untracked = untrack(&mut s, room);
+    assert_eq!(calls(&mut s), [Value::Null]);
+    assert_eq!(s.outcomes(untracked), [PushOutcome::Ok(Payload::EMPTY)]);
+    rejoin(&mut s);
+    s.advance(secs(100));
+    assert_eq!(calls(&mut s), [0; 0]);
+
+    let mut once = present();
+    once.presence.retrack = false;
+    let (mut s, room) = SupabaseScript::in_room(supabase_config(), &once);
+    track(&mut s, room, 1);
+    assert_eq!(calls(&mut s), [1]);
+    rejoin(&mut s);
+    s.advance(secs(100));
+    assert_eq!(calls(&mut s), [0; 0]);
+}
+
+#[test]
+fn a_wish_waits_for_the_channel_and_an_untrack_of_nothing_is_done() {
+    let mut s = SupabaseScript::open(supabase_config());
+    let room = s.subscribe("room", &present());
+    let first = track(&mut s, room, 1);
+    let second = track(&mut s, room, 2);
+    assert_eq!(s.outcomes(first), [PushOutcome::Dropped], "nobody will ever see it");
+    s.accept(ROOM);
+    assert_eq!(calls(&mut s), [2]);
+    assert_eq!(s.outcomes(second), [PushOutcome::Ok(Payload::EMPTY)]);
+    let same = track(&mut s, room, 2);
+    assert_eq!((calls(&mut s), s.outcomes(same)), (vec![], vec![PushOutcome::Ok(Payload::EMPTY)]), "it is known");
+    s.closed(None);
+    let third = track(&mut s, room, 3);
+    let none = untrack(&mut s, room);
+    assert_eq!(
+        (s.outcomes(third), s.outcomes(none)),
+        (vec![PushOutcome::Dropped], vec![PushOutcome::Ok(Payload::EMPTY)])
+    );
+    s.advance(secs(1));
+    s.opened();
+    s.accept(ROOM);
+    assert_eq!(calls(&mut s), [0; 0]);
+    assert_eq!(s.session.open_pushes(), 0);
+}
+
+#[test]
+fn a_call_that_a_loss_left_open_is_made_again_and_ends_once() {
+    let (mut s, room) = in_room();
+    let tracked = track(&mut s, room, 1);
+    assert_eq!(s.take_sent().len(), 1);
+    s.closed(Some(1006));
+    assert_eq!(s.outcomes(tracked), []);
+    s.advance(secs(1));
+    s.opened();
+    s.accept(ROOM);
+    assert_eq!(calls(&mut s), [1]);
+    assert_eq!(s.outcomes(tracked), [PushOutcome::Ok(Payload::EMPTY)]);
+
+    let tracked = track(&mut s, room, 2);
+    s.with(|session, now| session.close(now));
+    s.closed(Some(1000));
+    assert_eq!(s.outcomes(tracked), [PushOutcome::Unknown], "it was sent");
+    assert_eq!(s.with(|session, now| session.track(now, room, status(3))), Err(TrackError::UnknownChannel));
+}
+
+#[test]
+fn what_a_server_does_not_want_is_not_offered_again() {
+    let (mut s, room) = in_room();
+    let refused = track(&mut s, room, 1);
+    let call = s.take_sent().pop().unwrap();
+    s.answer(&call, "error", r#"{"reason":"Presence track payload must be a map"}"#);
+    assert!(matches!(&s.outcomes(refused)[..], [PushOutcome::Error(_)]));
+    rejoin(&mut s);
+    assert_eq!(calls(&mut s), [0; 0]);
+    let silent = track(&mut s, room, 2);
+    s.advance(secs(10));
+    assert_eq!((s.outcomes(silent), s.take_sent().len()), (vec![PushOutcome::TimedOut], 1));
+    rejoin(&mut s);
+    assert_eq!(calls(&mut s), [2], "it may have been lost");
+}
+
+/// Row 55 of the failure modes and trap T65.
+#[test]
+fn twenty_wishes_in_a_second_are_five_calls_and_the_last_one_wins() {
+    let (mut s, room) = in_room();
+    let mut sent = Vec::new();
+    for n in 1..=20 {
+        track(&mut s, room, n);
+        sent.extend(calls(&mut s));
+        s.advance(Duration::from_millis(50));
+    }
+    assert_eq!(sent, [1, 2, 3, 4, 5]);
+    s.advance(secs(28));
+    assert_eq!(calls(&mut s), [0; 0]);
+    s.advance(secs(3));
+    assert_eq!(calls(&mut s), [20], "those in between were passed over");
+    assert_eq!(s.session.open_pushes(), 0);
+}
+
+#[test]
+fn a_cancelled_wish_stays_and_tells_nobody() {
+    let mut s = SupabaseScript::open(supabase_config());
+    let room = s.subscribe("room", &present());
+    let tracked = track(&mut s, room, 1);
+    s.with(|session, _| session.cancel(tracked));
+    assert_eq!(s.outcomes(tracked), [PushOutcome::Dropped]);
+    s.accept(ROOM);
+    assert_eq!(calls(&mut s), [1]);
+    assert_eq!(s.outcomes(tracked).len(), 1);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Track(u32),
+    /// Its answer is lost with the connection.
+    TrackInVain(u32),
+    Untrack,
+    Wait(u64),
+    Lose,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..3_u32).prop_map(Step::Track),
+        1 => (0..3_u32).prop_map(Step::TrackInVain),
+        1 => Just(Step::Untrack),
+        3 => (1..20_000_u64).prop_map(Step::Wait),
+        1 => Just(Step::Lose),
+    ]
+}
+
+proptest! {
+    /// Whatever is wished and lost: one outcome a wish, five calls in any 30 s, and in the end the
+    /// server shows the last wish.
+    #[test]
+    fn the_last_wish_is_what_the_server_shows(steps in prop::collection::vec(step(), 0..60)) {
+        let (mut s, room) = in_room();
+        let (mut shown, mut wished, mut pushes) = (None, None, Vec::new());
+        let mut made: Vec<Timestamp> = Vec::new();
+        for step in steps.into_iter().chain([Step::Wait(40_000); 3]) {
+            match step {
+                Step::Track(n) | Step::TrackInVain(n) => {
+                    pushes.push(track(&mut s, room, n));
+                    wished = Some(json!(n));
+                }
+                Step::Untrack => {
+                    pushes.push(untrack(&mut s, room));
+                    wished = None;
+                }
+                Step::Wait(millis) => s.advance(Duration::from_millis(millis)),
+                Step::Lose => {}
+            }
+            if matches!(step, Step::Lose | Step::TrackInVain(_)) {
+                let lost = s.take_sent();
+                made.extend(lost.iter().filter(|sent| sent.event() == "presence").map(|sent| sent.at));
+                rejoin(&mut s);
+                shown = None;
+            }
+            for (at, call) in timed_calls(&mut s) {
+                shown = Some(call).filter(|call| !call.is_null());
+                made.push(at);
+            }
+        }
+        for six in made.windows(6) {
+            prop_assert!(six[5].saturating_since(six[0]) >= secs(30), "{:?}", six);
+        }
+        prop_assert_eq!(shown, wished);
+        for push in pushes {
+            prop_assert_eq!(s.outcomes(push).len(), 1, "{:?}", push);
+        }
+        prop_assert_eq!(s.session.open_pushes(), 0);
+    }
+}
