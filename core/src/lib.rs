@@ -56,7 +56,9 @@ mod time;
 pub mod wire;
 
 pub use backoff::{Backoff, Jitter};
-pub use machine::{ConnId, ConnectRequest, Frame, Machine, OpenError, TransportAction, TransportEvent};
+pub use machine::{
+    ConnId, ConnectRequest, Frame, Machine, OpenError, TransportAction, TransportEvent, TransportKind, UnknownTransport,
+};
 pub use payload::{Payload, PayloadError};
 pub use text::Text;
 pub use time::Timestamp;

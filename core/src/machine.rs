@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::str::FromStr;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -159,7 +160,10 @@ pub enum TransportAction {
 pub struct ConnectRequest {
     /// The number of this attempt.
     pub conn: ConnId,
-    /// `ws://` or `wss://` with path and query.
+    /// What to open: a WebSocket (the default), or the HTTP exchanges of a
+    /// [`phoenix::LongPoll`](crate::phoenix::LongPoll).
+    pub transport: TransportKind,
+    /// `ws://` or `wss://` with path and query; `http://` or `https://` for long-poll.
     pub url: String,
     /// Extra request headers.
     pub headers: Vec<(Text, Text)>,
@@ -168,10 +172,10 @@ pub struct ConnectRequest {
 }
 
 impl ConnectRequest {
-    /// A request without extra headers.
+    /// A request for a WebSocket, without extra headers.
     #[must_use]
     pub fn new(conn: ConnId, url: impl Into<String>, timeout: Duration) -> Self {
-        Self { conn, url: url.into(), headers: Vec::new(), timeout }
+        Self { conn, transport: TransportKind::default(), url: url.into(), headers: Vec::new(), timeout }
     }
 }
 
@@ -180,12 +184,60 @@ impl fmt::Debug for ConnectRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectRequest")
             .field("conn", &self.conn)
+            .field("transport", &self.transport)
             .field("url", &without_query(&self.url))
             .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("timeout", &self.timeout)
             .finish()
     }
 }
+
+/// What carries the messages of a connection.
+#[expect(clippy::exhaustive_enums, reason = "a further kind is a new duty that every driver must see")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TransportKind {
+    /// A WebSocket (the default).
+    #[default]
+    WebSocket,
+    /// HTTP long-poll: a GET that the server holds until it has something to say, and a POST for what
+    /// the client says (specification, section 10).
+    LongPoll,
+}
+
+impl fmt::Display for TransportKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WebSocket => "websocket",
+            Self::LongPoll => "longpoll",
+        })
+    }
+}
+
+impl FromStr for TransportKind {
+    type Err = UnknownTransport;
+
+    /// Reads what `Display` writes: `websocket` or `longpoll`.
+    fn from_str(name: &str) -> Result<Self, UnknownTransport> {
+        match name {
+            "websocket" => Ok(Self::WebSocket),
+            "longpoll" => Ok(Self::LongPoll),
+            _ => Err(UnknownTransport(name.chars().take(32).collect())),
+        }
+    }
+}
+
+/// A name that is no transport's; at most 32 characters of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownTransport(pub String);
+
+impl fmt::Display for UnknownTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no transport `{}`; use websocket or longpoll", self.0)
+    }
+}
+
+impl core::error::Error for UnknownTransport {}
 
 /// A URL up to its query, and without user information: the rest may be secret.
 pub(crate) fn without_query(url: &str) -> String {
@@ -275,6 +327,15 @@ impl core::error::Error for OpenError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_transport_reads_as_that_transport() {
+        for kind in [TransportKind::WebSocket, TransportKind::LongPoll] {
+            assert_eq!(alloc::format!("{kind}").parse(), Ok(kind));
+        }
+        let error = "carrier pigeon".parse::<TransportKind>().unwrap_err();
+        assert_eq!(alloc::format!("{error}"), "there is no transport `carrier pigeon`; use websocket or longpoll");
+    }
 
     #[test]
     fn debug_of_a_connect_request_shows_no_secret() {

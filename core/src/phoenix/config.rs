@@ -8,7 +8,9 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 
 use super::endpoint::{Endpoint, EndpointError};
+use super::transport::Transport;
 use crate::backoff::{Backoff, Jitter};
+use crate::machine::TransportKind;
 use crate::payload::Payload;
 use crate::text::Text;
 use crate::wire::Serializer;
@@ -25,14 +27,21 @@ pub struct Config {
     pub params: Vec<(String, String)>,
     /// Extra headers of the upgrade request.
     pub headers: Vec<(Text, Text)>,
-    /// Phoenix's `auth_token`: sent as a subprotocol of the upgrade, where it is in no URL and no log.
-    /// Default `None`; only for endpoints that ask for it, for others may refuse what they do not know
+    /// Phoenix's `auth_token`: sent as a subprotocol of the upgrade, or as the header
+    /// `x-phoenix-authtoken` of long-poll, where it is in no URL and no log. Default `None`; only for endpoints that ask for it, for others may refuse what they do not know
     /// (specification, section 1.3).
     pub auth_token: Option<Text>,
     /// How messages are written. Default vsn 2.0.0.
     pub serializer: Serializer,
+    /// How the server is reached. Default [`Transport::WebSocket`].
+    pub transport: Transport,
+    /// What [`Transport::Auto`] begins with: what an earlier session's
+    /// [`Session::transport`](super::Session::transport) said in the same network, if the host has
+    /// kept it. Default [`TransportKind::WebSocket`].
+    pub fallback_memory: TransportKind,
     /// How often a heartbeat is sent; default 30 s. Servers close a socket that was silent for 60 s,
     /// and only what the *client* sends counts. `None` sends none and so notices no silent death.
+    /// Long-poll has none: it is polled anyway.
     pub heartbeat_interval: Option<Duration>,
     /// How long a heartbeat may stay unanswered; default 10 s. A vanished peer is noticed after at
     /// most interval + timeout.
@@ -84,6 +93,8 @@ impl Config {
             headers: Vec::new(),
             auth_token: None,
             serializer: Serializer::default(),
+            transport: Transport::default(),
+            fallback_memory: TransportKind::default(),
             heartbeat_interval: Some(secs(30)),
             heartbeat_timeout: secs(10),
             stop_codes: Vec::new(),
@@ -129,6 +140,8 @@ impl fmt::Debug for Config {
             .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("auth_token", &self.auth_token.as_ref().map(|_| ..))
             .field("serializer", &self.serializer)
+            .field("transport", &self.transport)
+            .field("fallback_memory", &self.fallback_memory)
             .field("heartbeat_interval", &self.heartbeat_interval)
             .field("heartbeat_timeout", &self.heartbeat_timeout)
             .field("stop_codes", &self.stop_codes)

@@ -80,6 +80,8 @@ impl Session {
     pub(crate) fn extend_dial(&mut self, now: Timestamp, by: Duration) {
         self.advance(now);
         self.connection.extend_dial(self.now.saturating_add(by));
+        // What of it is for more than connecting is not for the policy to lose patience in.
+        self.choice.extend(self.now.saturating_add(by.saturating_sub(self.config.connect_timeout)));
     }
 
     /// Ends a channel for good without a word to the server, which has ended it already.

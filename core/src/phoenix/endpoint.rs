@@ -32,7 +32,20 @@ impl Endpoint {
     /// A `vsn` among the parameters or in the endpoint's query is left out: the serializer says it.
     #[must_use]
     pub fn url(&self, params: &[(String, String)], serializer: Serializer) -> String {
-        let mut url = self.base.clone();
+        self.with_query(self.base.clone(), params, serializer)
+    }
+
+    /// The same of the long-poll transport: `http` for `ws`, `/longpoll` for `/websocket`
+    /// (specification, section 10.1).
+    #[must_use]
+    pub fn longpoll_url(&self, params: &[(String, String)], serializer: Serializer) -> String {
+        let scheme = if self.is_secure() { "https" } else { "http" };
+        let (_, rest) = self.base.split_once("://").unwrap_or_default();
+        let socket = rest.strip_suffix("/websocket").unwrap_or(rest);
+        self.with_query(alloc::format!("{scheme}://{socket}/longpoll"), params, serializer)
+    }
+
+    fn with_query(&self, mut url: String, params: &[(String, String)], serializer: Serializer) -> String {
         let mut mark = '?';
         let own = self.query.split('&').filter(|pair| !pair.is_empty() && name(pair) != "vsn");
         for pair in own {
@@ -208,6 +221,14 @@ mod tests {
         assert_eq!(url("wss://[::1]:9/a/b///"), "wss://[::1]:9/a/b/websocket?vsn=2.0.0");
         assert_eq!(url("ws://h"), "ws://h/websocket?vsn=2.0.0");
         assert_eq!(url("ws://h/s?a=1&vsn=9"), "ws://h/s/websocket?a=1&vsn=2.0.0");
+    }
+
+    #[test]
+    fn long_poll_lives_beside_the_websocket() {
+        let longpoll = |base: &str| base.parse::<Endpoint>().unwrap().longpoll_url(&[], Serializer::V1);
+        assert_eq!(longpoll("ws://h:4000/socket"), "http://h:4000/socket/longpoll?vsn=1.0.0");
+        assert_eq!(longpoll("https://h/socket/websocket?a=1"), "https://h/socket/longpoll?a=1&vsn=1.0.0");
+        assert_eq!(longpoll("wss://ws.example/ws"), "https://ws.example/ws/longpoll?vsn=1.0.0");
     }
 
     #[test]

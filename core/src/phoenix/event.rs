@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::ids::{ChannelId, PushId};
 use crate::events::Lags;
-use crate::machine::{ConnId, OpenError};
+use crate::machine::{ConnId, OpenError, TransportKind};
 use crate::payload::Payload;
 use crate::text::Text;
 use crate::time::Timestamp;
@@ -54,6 +54,11 @@ pub enum Event {
         cause: TroubleCause,
         /// When it is joined again; `None` if that waits for a connection.
         retry_at: Option<Timestamp>,
+    },
+    /// The next dial will use another transport than the last one; see [`Transport::Auto`](super::Transport).
+    TransportChanged {
+        /// The transport of the next dial.
+        transport: TransportKind,
     },
     /// A channel is gone for good. Nothing more is heard of this id.
     ChannelClosed {
@@ -141,7 +146,8 @@ pub enum PushOutcome {
     Sent,
     /// No reply in time, or never sent in time.
     TimedOut,
-    /// It was never sent: cancelled, pushed out of a full buffer, or its channel is gone.
+    /// It was never sent: cancelled, pushed out of a full buffer, or its channel is gone; or it is a
+    /// broadcast of bytes, and the connection has become a long-poll, which carries none.
     Dropped,
     /// It was sent, and whether the server got it will never be known: the connection or the
     /// channel ended before the reply.
@@ -154,9 +160,11 @@ pub enum PushOutcome {
 pub enum LossReason {
     /// The attempt failed or was refused.
     Open(OpenError),
-    /// The attempt took longer than `connect_timeout`.
+    /// The attempt took longer than `connect_timeout`, or than [`Transport::Auto`](super::Transport) gives a
+    /// WebSocket.
     ConnectTimeout,
-    /// A heartbeat stayed unanswered for `heartbeat_timeout`.
+    /// A heartbeat stayed unanswered for `heartbeat_timeout`; the first one of a WebSocket for as long as
+    /// [`Transport::Auto`](super::Transport) allows.
     HeartbeatTimeout,
     /// The other side closed it, or the stream ended.
     Closed {

@@ -12,6 +12,8 @@ use crate::time::Timestamp;
 pub(super) struct Heartbeat {
     interval: Option<Duration>,
     timeout: Duration,
+    /// Whether the present connection has a schedule.
+    scheduled: bool,
     state: State,
 }
 
@@ -37,12 +39,19 @@ pub(super) enum Due {
 
 impl Heartbeat {
     pub(super) const fn new(interval: Option<Duration>, timeout: Duration) -> Self {
-        Self { interval, timeout, state: State::Off }
+        Self { interval, timeout, scheduled: false, state: State::Off }
     }
 
     /// A socket opened: what an earlier one left unanswered is forgotten.
     pub(super) fn start(&mut self, now: Timestamp) {
+        self.scheduled = true;
         self.state = self.interval.map_or(State::Off, |interval| State::Resting { due: now.saturating_add(interval) });
+    }
+
+    /// A long-poll opened: polling is its sign of life, and only a probe sends a heartbeat.
+    pub(super) const fn start_without_schedule(&mut self) {
+        self.scheduled = false;
+        self.stop();
     }
 
     pub(super) const fn stop(&mut self) {
@@ -73,7 +82,7 @@ impl Heartbeat {
         if pending != Some(reference) {
             return None;
         }
-        self.state = match self.interval {
+        self.state = match self.interval.filter(|_| self.scheduled) {
             Some(interval) => State::Resting { due: sent_at.saturating_add(interval).max(now) },
             None => State::Off,
         };

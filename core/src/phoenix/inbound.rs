@@ -18,6 +18,9 @@ impl Session {
         if self.channels.is_join_in_flight() {
             self.heartbeat.extend(self.now);
         }
+        if self.choice.is_unheard() {
+            self.choice.heard();
+        }
         if frame.len() > self.config.limits.frame_bytes {
             return self.malformed(DecodeError::TooLarge { len: frame.len() });
         }

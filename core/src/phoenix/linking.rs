@@ -6,30 +6,61 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 
 use super::channel::Phase;
+use super::config::Config;
 use super::connection::ConnectionState;
 use super::event::{CloseReason, Event, LossReason, TroubleCause};
 use super::lane::Outgoing;
 use super::session::Session;
-use crate::machine::{ConnId, ConnectRequest, OpenError};
+use super::transport::Choice;
+use crate::machine::{ConnId, ConnectRequest, OpenError, TransportKind};
 use crate::text::Text;
+use crate::time::Timestamp;
 
 impl Session {
     pub(super) fn dial(&mut self) {
+        self.choose(Choice::dial);
         let conn = self.connection.dial(self.now, self.config.connect_timeout);
-        let url = self.config.endpoint.url(&self.config.params, self.config.serializer);
-        let mut request = ConnectRequest::new(conn, url, self.config.connect_timeout);
-        request.headers.clone_from(&self.config.headers);
-        if let Some(token) = &self.config.auth_token {
-            let protocols = alloc::format!("phoenix, base64url.bearer.phx.{}", BASE64URL.encode(token.as_bytes()));
-            request.headers.push((Text::from_static("sec-websocket-protocol"), protocols.into()));
-        }
+        let timeout = self.config.connect_timeout.min(self.choice.patience().unwrap_or(Duration::MAX));
+        let Config { endpoint, params, serializer, auth_token, .. } = &self.config;
+        let transport = self.choice.kind();
+        let url = match transport {
+            TransportKind::WebSocket => endpoint.url(params, *serializer),
+            TransportKind::LongPoll => endpoint.longpoll_url(params, *serializer),
+        };
+        let auth = auth_token.as_ref().map(|token| match transport {
+            TransportKind::WebSocket => {
+                let protocols = alloc::format!("phoenix, base64url.bearer.phx.{}", BASE64URL.encode(token.as_bytes()));
+                (Text::from_static("sec-websocket-protocol"), protocols.into())
+            }
+            TransportKind::LongPoll => (Text::from_static("x-phoenix-authtoken"), token.clone()),
+        });
+        let mut request = ConnectRequest::new(conn, url, timeout);
+        request.transport = transport;
+        request.headers = self.config.headers.iter().cloned().chain(auth).collect();
         self.lane.send(Outgoing::Open(request.into()));
+    }
+
+    /// One step of the policy; the event, if it changes its mind.
+    fn choose(&mut self, step: impl FnOnce(&mut Choice, Timestamp)) {
+        let before = self.choice.kind();
+        step(&mut self.choice, self.now);
+        let transport = self.choice.kind();
+        if transport != before {
+            self.event(Event::TransportChanged { transport });
+        }
     }
 
     pub(super) fn opened(&mut self, conn: ConnId) {
         if self.connection.opened(conn) {
-            self.heartbeat.start(self.now);
+            self.choice.opened();
             self.event(Event::Connected { conn });
+            match self.choice.kind() {
+                TransportKind::WebSocket => self.heartbeat.start(self.now),
+                TransportKind::LongPoll => self.heartbeat.start_without_schedule(),
+            }
+            if self.choice.is_unheard() {
+                self.beat();
+            }
             for id in self.channels.by_age() {
                 let not_before = self.channels.get(id).and_then(|channel| channel.not_before);
                 match not_before.filter(|at| *at > self.now) {
@@ -64,6 +95,16 @@ impl Session {
         self.lose(reason);
     }
 
+    /// The policy has no more patience with a WebSocket that delivers nothing.
+    pub(super) fn unheard(&mut self) {
+        let open = self.connection.open().is_some();
+        match self.connection.current() {
+            Some(conn) if open => self.abort(conn, LossReason::HeartbeatTimeout),
+            Some(conn) => self.abort(conn, LossReason::ConnectTimeout),
+            None => self.choice.given_up(),
+        }
+    }
+
     fn lose(&mut self, reason: LossReason) {
         let (step, failures) = self.connection.count_loss();
         let gives_up = failures > 0 && self.config.max_attempts.is_some_and(|max| failures >= max);
@@ -77,6 +118,7 @@ impl Session {
         };
         self.event(Event::Disconnected { reason, retry_at });
         self.settle_loss();
+        self.choose(Choice::lost);
         if gives_up {
             self.event(Event::GaveUp { attempts: failures });
         }
@@ -110,6 +152,7 @@ impl Session {
     /// Tells the transport to end the connection, if there is one.
     pub(super) fn hang_up(&mut self) -> bool {
         let Some(conn) = self.connection.current() else { return false };
+        self.choice.given_up();
         self.lane.drop_frames();
         if self.connection.open().is_some() {
             self.lane.send(Outgoing::Close { conn, code: 1000, reason: Text::EMPTY });
@@ -148,6 +191,7 @@ impl Session {
     /// The end of everything.
     pub(super) fn finish(&mut self) {
         self.heartbeat.stop();
+        self.choice.given_up();
         for id in self.channels.by_age() {
             self.close_channel(id, CloseReason::SessionClosed);
         }

@@ -12,6 +12,7 @@ mod inbound;
 mod joining;
 mod lane;
 mod linking;
+mod longpoll;
 mod pacing;
 mod presence;
 mod pushes;
@@ -20,6 +21,7 @@ mod server;
 mod server_config;
 mod server_inbound;
 mod session;
+mod transport;
 mod upgrade;
 
 pub use channel::ChannelState;
@@ -33,10 +35,12 @@ pub use event::{
     CloseReason, Event, JoinError, JoinFailure, LossReason, PushError, PushOutcome, Stats, TroubleCause, UnknownChannel,
 };
 pub use ids::{ChannelId, JoinId, PushId, ReplyTo, ServerChannelId};
+pub use longpoll::LongPoll;
 pub use presence::{Meta, Presence, PresenceChange, PresenceChanges, PresenceError, PresenceLimits};
 pub use server::ServerSession;
 pub use server_config::{
     EndReason, OnMalformed, ServerConfig, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status,
 };
 pub use session::Session;
+pub use transport::Transport;
 pub use upgrade::{UnsupportedVsn, serializer_of};

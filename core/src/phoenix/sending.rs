@@ -10,7 +10,8 @@ use super::ids::{ChannelId, PushId};
 use super::lane::Outgoing;
 use super::pushes::{Entry, Place};
 use super::session::Session;
-use crate::machine::{Frame, TransportAction};
+use super::transport::Transport;
+use crate::machine::{Frame, TransportAction, TransportKind};
 use crate::payload::Payload;
 use crate::text::Text;
 use crate::wire::{self, Decimal, EncodeError, Head, Serializer, Side, UserHead};
@@ -240,7 +241,11 @@ impl Session {
         let channel = self.channels.get(entry.channel)?;
         let join_ref = channel.phase.join_ref()?;
         let (topic, event, payload) = (channel.topic.clone(), entry.event.clone(), entry.payload.clone());
-        let (wants_reply, user_event) = (entry.wants_reply, entry.user_event.clone());
+        let (wants_reply, mut user_event) = (entry.wants_reply, entry.user_event.clone());
+        if let Some(user) = &mut user_event {
+            // Whoever serves long-poll knows no binary broadcasts (specification, section 10.2).
+            user.as_text |= self.transport() == TransportKind::LongPoll;
+        }
         let reference = self.next_ref();
         let frame =
             encode(self.config.serializer, Some(join_ref), reference, &topic, &event, user_event.as_ref(), &payload);
@@ -250,7 +255,8 @@ impl Session {
                 self.event(Event::PushSent { push: id });
             }
             (false, true) => self.finish_push(id, PushOutcome::Sent),
-            // `check` has let only messages in that can be written.
+            // `check` has let only messages in that can be written; a broadcast of bytes, though, not on
+            // the long-poll that has taken the WebSocket's place since.
             (_, false) => self.finish_push(id, PushOutcome::Dropped),
         }
         frame
@@ -283,12 +289,13 @@ fn check(push: &Push, topic: &Text, config: &Config) -> Result<(), PushError> {
         return Err(PushError::TooLarge { len });
     }
     let bytes = push.payload.is_binary();
+    let as_text = |user: &UserPush| user.as_text || config.transport == Transport::LongPoll;
     match (config.serializer, &push.user_event) {
         (Serializer::V1, _) if bytes => return Err(PushError::Encode(EncodeError::BinaryNeedsV2)),
-        (Serializer::V2, Some(UserPush { as_text: true, .. })) if bytes => {
+        (Serializer::V2, Some(user)) if bytes && as_text(user) => {
             return Err(PushError::Encode(EncodeError::BinaryAsText));
         }
-        (Serializer::V2, Some(UserPush { as_text: false, .. })) => {}
+        (Serializer::V2, Some(user)) if !as_text(user) => {}
         (Serializer::V2, None) if bytes => {}
         // Text has room for names of any length.
         _ => return Ok(()),

@@ -11,9 +11,10 @@ use super::ids::{ChannelId, PushId};
 use super::lane::{Lane, Outgoing};
 use super::pacing::JoinPace;
 use super::pushes::{Place, Pushes};
+use super::transport::Choice;
 use crate::backoff::JitterRng;
 use crate::events::Events;
-use crate::machine::{ConnId, Machine, TransportAction, TransportEvent};
+use crate::machine::{ConnId, Machine, TransportAction, TransportEvent, TransportKind};
 use crate::payload::Payload;
 use crate::text::Text;
 use crate::time::Timestamp;
@@ -30,6 +31,7 @@ pub struct Session {
     pub(super) now: Timestamp,
     refs: u64,
     pub(super) connection: Connection,
+    pub(super) choice: Choice,
     pub(super) heartbeat: Heartbeat,
     pub(super) channels: Channels,
     pub(super) pushes: Pushes,
@@ -49,6 +51,7 @@ impl Session {
             now,
             refs: 0,
             connection: Connection::new(),
+            choice: Choice::new(config.transport, config.fallback_memory, now),
             heartbeat: Heartbeat::new(config.heartbeat_interval, config.heartbeat_timeout),
             channels: Channels::new(),
             pushes: Pushes::new(),
@@ -287,6 +290,7 @@ impl Session {
         }
         self.channels.forget_turns();
         self.heartbeat.stop();
+        self.choice.given_up();
         if open.is_some() {
             self.lane.send(Outgoing::Close { conn, code: 1000, reason: Text::EMPTY });
         }
@@ -297,6 +301,13 @@ impl Session {
     #[must_use]
     pub const fn state(&self) -> ConnectionState {
         self.connection.state()
+    }
+
+    /// The transport of the present connection, or of the next dial. With [`Transport::Auto`](super::Transport)
+    /// this is the value to keep for [`Config::fallback_memory`].
+    #[must_use]
+    pub const fn transport(&self) -> TransportKind {
+        self.choice.kind()
     }
 
     /// Where a channel stands; `None` once it is gone.
@@ -379,6 +390,7 @@ impl Machine for Session {
                     self.lane.abort(conn);
                     self.finish();
                 }
+                Due::Unheard => self.unheard(),
                 Due::Heartbeat(heartbeat::Due::Beat) => self.beat(),
                 Due::Heartbeat(heartbeat::Due::Missed) => {
                     self.heartbeat.stop();
@@ -430,6 +442,7 @@ impl Machine for Session {
 #[derive(Clone, Copy)]
 enum Due {
     Connection(connection::Due),
+    Unheard,
     Heartbeat(heartbeat::Due),
     Joins,
     Channel(ChannelId),
@@ -444,6 +457,7 @@ impl Session {
     fn due(&self) -> Option<(Timestamp, Due)> {
         [
             self.connection.due().map(|(at, due)| (at, Due::Connection(due))),
+            self.choice.due().map(|at| (at, Due::Unheard)),
             self.heartbeat.due().map(|(at, due)| (at, Due::Heartbeat(due))),
             self.joins_due().map(|at| (at, Due::Joins)),
             self.channels.due().map(|(at, id)| (at, Due::Channel(id))),

@@ -105,6 +105,7 @@ impl Session {
             }
             Inner::ChannelErrored { channel, cause, retry_at } => return self.absorb_trouble(channel, cause, retry_at),
             Inner::ChannelClosed { channel, reason } => return self.absorb_end(channel, reason),
+            Inner::TransportChanged { transport } => Event::TransportChanged { transport },
             Inner::PushSent { push } => match self.presence_sent(push) {
                 Some(push) => Event::PushSent { push },
                 None => return,

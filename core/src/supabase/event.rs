@@ -10,7 +10,7 @@ use super::refusal::{Refusal, SystemMessage};
 use super::rest::HttpFailure;
 use crate::events::Lags;
 use crate::http::HttpRequest;
-use crate::machine::ConnId;
+use crate::machine::{ConnId, TransportKind};
 use crate::payload::Payload;
 use crate::phoenix::{ChannelId, LossReason, PresenceChange, PresenceError, PushId, PushOutcome};
 use crate::text::Text;
@@ -33,6 +33,12 @@ pub enum Event {
         reason: LossReason,
         /// When the next attempt is due; `None` if there will be none on its own.
         retry_at: Option<Timestamp>,
+    },
+    /// The next dial will use another transport than the last one; see
+    /// [`Transport::Auto`](crate::phoenix::Transport).
+    TransportChanged {
+        /// The transport of the next dial.
+        transport: TransportKind,
     },
     /// The limit of attempts is reached; `connect` starts afresh.
     GaveUp {

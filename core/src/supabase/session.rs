@@ -16,7 +16,7 @@ use super::tokens::Tokens;
 use crate::backoff::{Jitter, JitterRng};
 use crate::events::Events;
 use crate::http::HttpId;
-use crate::machine::{ConnId, Machine, TransportAction, TransportEvent};
+use crate::machine::{ConnId, Machine, TransportAction, TransportEvent, TransportKind};
 use crate::phoenix::{self, ChannelId, ConnectionState, JoinOptions, NextUp, PushId, Stats, UnknownChannel};
 use crate::text::Text;
 use crate::time::Timestamp;
@@ -282,6 +282,12 @@ impl Session {
     #[must_use]
     pub const fn state(&self) -> ConnectionState {
         self.inner.state()
+    }
+
+    /// The transport of the present connection, or of the next dial; see [`phoenix::Session::transport`].
+    #[must_use]
+    pub const fn transport(&self) -> TransportKind {
+        self.inner.transport()
     }
 
     /// Where a channel stands; `None` once it is gone.

@@ -1,0 +1,18 @@
+//! Long-poll (specification, section 10): a transport made of HTTP exchanges. [`LongPoll`] stands
+//! where the client has a socket.
+//!
+//! Nothing of it is about channels: what goes in and comes out are frames and [`TransportEvent`]s.
+//!
+//! [`TransportEvent`]: crate::TransportEvent
+
+mod answer;
+mod batch;
+mod client;
+
+pub use client::LongPoll;
+
+/// Where a session token travels besides the query: servers from 1.8.10 on look here first.
+const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
+
+/// How many frames one POST carries; servers from 1.8.9 on ignore what is beyond.
+const MAX_ITEMS: usize = 100;
