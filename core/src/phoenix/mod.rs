@@ -35,7 +35,9 @@ pub use event::{
     CloseReason, Event, JoinError, JoinFailure, LossReason, PushError, PushOutcome, Stats, TroubleCause, UnknownChannel,
 };
 pub use ids::{ChannelId, JoinId, PushId, ReplyTo, ServerChannelId};
-pub use longpoll::LongPoll;
+pub use longpoll::{
+    LongPoll, LongPollBody, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse, LongPollStats,
+};
 pub use presence::{Meta, Presence, PresenceChange, PresenceChanges, PresenceError, PresenceLimits};
 pub use server::ServerSession;
 pub use server_config::{

@@ -1,5 +1,5 @@
 //! Long-poll (specification, section 10): a transport made of HTTP exchanges. [`LongPoll`] stands
-//! where the client has a socket.
+//! where the client has a socket, [`LongPollPeer`] where the server has one.
 //!
 //! Nothing of it is about channels: what goes in and comes out are frames and [`TransportEvent`]s.
 //!
@@ -7,9 +7,16 @@
 
 mod answer;
 mod batch;
+mod call;
 mod client;
+mod items;
+mod peer;
+mod response;
 
+pub use call::{LongPollBody, LongPollCall};
 pub use client::LongPoll;
+pub use peer::{LongPollConfig, LongPollPeer, LongPollStats};
+pub use response::LongPollResponse;
 
 /// Where a session token travels besides the query: servers from 1.8.10 on look here first.
 const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
