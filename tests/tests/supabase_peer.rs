@@ -2,92 +2,11 @@
 
 use std::time::Duration;
 
-use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
-use rejoin_sim::supabase::{BAD_SIGNATURE, PeerConfig, PeerEvent, Project, Stored, SupabasePeer, token, token_with};
+use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp};
+use rejoin_sim::supabase::{
+    BAD_SIGNATURE, Desk, LATE, PeerConfig, PeerEvent, Project, Stored, SupabasePeer, token, token_with,
+};
 use serde_json::{Value, json};
-
-/// When nothing expires: 2100.
-const LATE: i64 = 4_102_444_800;
-
-/// A project under virtual time, and what it sends to its clients.
-struct Desk {
-    project: Project,
-    now: Timestamp,
-    sent: Vec<(ConnId, String)>,
-    ends: Vec<(ConnId, Option<u16>)>,
-}
-
-impl Desk {
-    fn new(config: PeerConfig) -> Self {
-        Self { project: Project::new(config), now: Timestamp::ZERO, sent: Vec::new(), ends: Vec::new() }
-    }
-
-    /// A client of vsn 2.0.0 with the key of `anon`.
-    fn client(&mut self, conn: u64) -> ConnId {
-        self.client_of(conn, "2.0.0", &token("anon", LATE))
-    }
-
-    fn client_of(&mut self, conn: u64, vsn: &str, key: &str) -> ConnId {
-        let target = format!("/socket/websocket?apikey={key}&vsn={vsn}");
-        let upgrade = self.project.check_upgrade(self.now, &target, &[]).unwrap();
-        self.project.open(self.now, ConnId::new(conn), upgrade);
-        ConnId::new(conn)
-    }
-
-    fn hears(&mut self, conn: ConnId, text: &str) {
-        self.hears_frame(conn, Frame::Text(text.into()));
-    }
-
-    fn hears_frame(&mut self, conn: ConnId, frame: Frame) {
-        self.project.handle_transport(self.now, conn, TransportEvent::Received { conn, frame });
-        self.drain();
-    }
-
-    /// Joins with this config and an access token of `authenticated`, and lets the answer come.
-    fn joins(&mut self, conn: ConnId, topic: &str, config: &Value) -> Vec<String> {
-        let payload = json!({ "config": config, "access_token": token("authenticated", LATE) });
-        self.hears(conn, &format!(r#"["1","1","realtime:{topic}","phx_join",{payload}]"#));
-        self.advance(5_000);
-        self.take(conn)
-    }
-
-    fn orders(&mut self, conn: ConnId, order: impl FnOnce(&mut SupabasePeer, Timestamp)) {
-        self.project.with_peer(self.now, conn, order).unwrap();
-        self.drain();
-    }
-
-    fn advance(&mut self, ms: u64) {
-        let until = self.now.saturating_add(Duration::from_millis(ms));
-        while let Some(at) = self.project.poll_timeout().filter(|at| *at <= until) {
-            self.now = self.now.max(at);
-            self.project.handle_timeout(self.now);
-            self.drain();
-        }
-        self.now = until;
-    }
-
-    fn drain(&mut self) {
-        while let Some(action) = self.project.poll_transport() {
-            match action {
-                TransportAction::Send { conn, frame } => {
-                    self.sent.push((conn, String::from_utf8_lossy(frame.as_bytes()).into()));
-                }
-                TransportAction::Close { conn, code, .. } => self.ends.push((conn, Some(code))),
-                TransportAction::Abort { conn } => self.ends.push((conn, None)),
-                TransportAction::Open(_) => unreachable!("a server does not dial"),
-            }
-        }
-    }
-
-    /// What a client was sent since the last call.
-    fn take(&mut self, conn: ConnId) -> Vec<String> {
-        self.sent.extract_if(.., |(to, _)| *to == conn).map(|(_, text)| text).collect()
-    }
-
-    fn events(&mut self) -> Vec<PeerEvent> {
-        std::iter::from_fn(|| self.project.poll_event()).map(|(_, event)| event).collect()
-    }
-}
 
 const HEARTBEAT: &str = r#"[null,"9","phoenix","heartbeat",{}]"#;
 const HEARTBEAT_REPLY: &str = r#"[null,"9","phoenix","phx_reply",{"status":"ok","response":{}}]"#;
@@ -351,14 +270,6 @@ fn changes_of_the_database_have_ids_and_begin_later() {
     desk.hears(conn, &format!(r#"["1","2","realtime:a","access_token",{renewed}]"#));
     desk.advance(3_000);
     assert!(is_system(&desk.take(conn)[0], "postgres_changes", "ok", "Subscribed to PostgreSQL"));
-}
-
-#[test]
-fn presence_begins_with_an_empty_state() {
-    let mut desk = Desk::new(PeerConfig::default());
-    let conn = desk.client(1);
-    let state = r#"["1",null,"realtime:a","presence_state",{}]"#;
-    assert_eq!(desk.joins(conn, "a", &json!({ "presence": { "enabled": true } })), [&accepted("a"), state]);
 }
 
 #[test]

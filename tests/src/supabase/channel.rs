@@ -6,7 +6,9 @@ use rejoin_core::{Payload, Text, Timestamp};
 use serde_json::{Value, json};
 
 use super::config::Access;
-use super::peer::{PeerEvent, SupabasePeer};
+use super::events::PeerEvent;
+use super::peer::SupabasePeer;
+use super::presence::Membership;
 use super::token::Claims;
 
 /// A broadcast on its way from one socket to the others.
@@ -55,6 +57,7 @@ pub(super) struct Channel {
     pub(super) ack: bool,
     /// Whether they come back to their sender.
     pub(super) to_self: bool,
+    pub(super) presence: Membership,
     /// Whether changes of the database were asked for.
     pub(super) postgres: bool,
     /// When they begin to flow.
@@ -66,6 +69,7 @@ impl SupabasePeer {
         let Some(topic) = self.topic_of(id) else { return };
         match &*event {
             "broadcast" => self.broadcast(topic, Body::Text(payload), reply),
+            "presence" => self.presence(&topic, &payload, reply),
             "access_token" => {
                 self.renew(&topic, &payload);
                 self.events.push_back(PeerEvent::TokenPushed { topic, payload });
@@ -87,7 +91,7 @@ impl SupabasePeer {
         if body.payload().len() > self.config.payload_bytes {
             if ack {
                 let response = Payload::json("payload_size_exceeded").unwrap_or_default();
-                let _stale = self.session.reply(self.now, reply, Status::Error, response);
+                self.answer(reply, Status::Error, response);
             }
             return self.events.push_back(PeerEvent::Dropped { topic });
         }
@@ -96,7 +100,7 @@ impl SupabasePeer {
             self.hand_over(&broadcast);
         }
         if ack {
-            let _stale = self.session.reply(self.now, reply, Status::Ok, Payload::EMPTY);
+            self.answer(reply, Status::Ok, Payload::EMPTY);
         }
         self.events.push_back(PeerEvent::Broadcast(broadcast));
     }
@@ -172,7 +176,10 @@ impl SupabasePeer {
     }
 
     pub(super) fn next_of_channels(&self) -> Option<Timestamp> {
-        let of = |channel: &Channel| [channel.expires.map(|exp| self.config.timestamp(exp)), channel.subscribed_at];
+        let of = |channel: &Channel| {
+            let expiry = channel.expires.map(|exp| self.config.timestamp(exp));
+            [expiry, channel.subscribed_at, channel.presence.next()]
+        };
         self.channels.values().flat_map(of).flatten().min()
     }
 
@@ -188,6 +195,7 @@ impl SupabasePeer {
                 channel.subscribed_at = None;
                 self.send_system(&topic, "postgres_changes", "ok", "Subscribed to PostgreSQL");
             }
+            self.run_presence(&topic);
         }
     }
 }

@@ -39,6 +39,18 @@ pub struct PeerConfig {
     /// What a role may do on a private channel, given its topic without `realtime:`; default
     /// [`Access::recorded`].
     pub access: fn(role: &str, topic: &str) -> Access,
+    /// What a role may do with the presence of a private channel, likewise; default
+    /// [`Access::recorded_presence`].
+    pub presence_access: fn(role: &str, topic: &str) -> Access,
+    /// Presence calls of a channel in a window; default 5.
+    pub presence_calls: usize,
+    /// The window, from its first call on; default 30 s.
+    pub presence_window: Duration,
+    /// When those who join with presence are told who is there; default with the join.
+    pub presence_state: PresenceState,
+    /// Whether the first `track` on a channel without presence brings the state, as on servers
+    /// newer than 2.129.8 (section 7.1); default no.
+    pub state_on_track: bool,
     /// What can be replayed, oldest first.
     pub stored: Vec<Stored>,
 }
@@ -59,6 +71,11 @@ impl Default for PeerConfig {
             frame_bytes: 5_000_000,
             private_only: false,
             access: Access::recorded,
+            presence_access: Access::recorded_presence,
+            presence_calls: 5,
+            presence_window: Duration::from_secs(30),
+            presence_state: PresenceState::Joined,
+            state_on_track: false,
             stored: Vec::new(),
         }
     }
@@ -88,6 +105,25 @@ impl Access {
             _ => Self::Nothing,
         }
     }
+
+    /// The same, but for `priv:bc…`, whose policies are about broadcasts only.
+    #[must_use]
+    pub fn recorded_presence(role: &str, topic: &str) -> Self {
+        if topic.starts_with("priv:bc") { Self::Nothing } else { Self::recorded(role, topic) }
+    }
+}
+
+/// When a `presence_state` is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PresenceState {
+    /// Right behind the answer to the join.
+    Joined,
+    /// So long after it.
+    Late(Duration),
+    /// Right behind it, and so long after it again (trap T96).
+    Twice(Duration),
+    /// Never: broken.
+    Never,
 }
 
 /// A message that was stored and can be replayed.

@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::channel::{Channel, forbidden, sub_topic, to_payload};
 use super::config::{Access, Stored};
-use super::peer::{PeerEvent, SupabasePeer};
+use super::events::PeerEvent;
+use super::peer::SupabasePeer;
+use super::presence::Membership;
 use super::token::Claims;
 
 /// The join that the socket waits for.
@@ -26,6 +28,7 @@ struct Admission {
     token: String,
     claims: Claims,
     access: Access,
+    presence_access: Access,
     replay: Vec<Stored>,
 }
 
@@ -64,6 +67,7 @@ struct BroadcastConfig {
 #[serde(default)]
 struct PresenceConfig {
     enabled: bool,
+    key: Option<String>,
 }
 
 impl SupabasePeer {
@@ -123,11 +127,13 @@ impl SupabasePeer {
             return refuse("PrivateOnly: This project only allows private channels".into());
         }
         let access = if config.private { (self.config.access)(&claims.role, name) } else { Access::Write };
+        let presence_access =
+            if config.private { (self.config.presence_access)(&claims.role, name) } else { Access::Write };
         if access == Access::Nothing {
             return refuse(format!("Unauthorized: {}", forbidden(name)));
         }
         match self.replayed(name, &config) {
-            Ok(replay) => Ok(Box::new(Admission { config, token, claims, access, replay })),
+            Ok(replay) => Ok(Box::new(Admission { config, token, claims, access, presence_access, replay })),
             Err(reason) => refuse(format!("UnableToReplayMessages: {reason}")),
         }
     }
@@ -156,9 +162,10 @@ impl SupabasePeer {
     }
 
     fn admit(&mut self, join: JoinId, topic: Text, payload: Payload, admission: Admission) {
-        let Admission { config, token, claims, access, replay } = admission;
+        let Admission { config, token, claims, access, presence_access, replay } = admission;
         let response = json!({ "postgres_changes": with_ids(&config.postgres_changes) });
         let Ok(id) = self.session.accept_join(self.now, join, to_payload(&response)) else { return };
+        let key = config.presence.key.filter(|key| !key.is_empty()).unwrap_or_else(|| self.commons.key());
         let postgres = !config.postgres_changes.is_empty();
         let channel = Channel {
             id,
@@ -168,13 +175,13 @@ impl SupabasePeer {
             expires: claims.exp,
             ack: config.broadcast.ack,
             to_self: config.broadcast.to_self,
+            presence: Membership::new(key, config.presence.enabled, presence_access),
             postgres,
             subscribed_at: postgres.then(|| self.now.saturating_add(self.config.postgres_delay)),
         };
-        self.channels.insert(topic.to_string(), channel);
-        if config.presence.enabled {
-            let _stale = self.session.push(self.now, id, "presence_state", Payload::EMPTY);
-        }
+        let replaced = self.channels.insert(topic.to_string(), channel);
+        replaced.inspect(|channel| self.vanish(&topic, channel));
+        self.welcome(&topic);
         for stored in replay {
             let about = json!({ "id": stored.id, "replayed": true });
             let sent = match stored.payload.parse::<Value>() {

@@ -12,7 +12,8 @@ use rejoin_core::{
 };
 
 use super::config::PeerConfig;
-use super::peer::{PeerEvent, SupabasePeer};
+use super::events::PeerEvent;
+use super::peer::SupabasePeer;
 use super::project::Project;
 use crate::network::{Delivery, Network};
 use crate::storm::Polls;
@@ -144,8 +145,10 @@ impl<W: Watch> Lab<W> {
         self.now = until;
     }
 
-    /// What happens to frames on their way. Wanted before anything is sent.
+    /// What happens to frames on their way. Wanted before anything is sent. The project makes up
+    /// its names from the same seed.
     pub fn weather(&mut self, climate: Climate, seed: u64) {
+        self.project.commons.seed(seed);
         self.network = network(climate, seed);
     }
 

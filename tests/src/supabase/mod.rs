@@ -5,25 +5,32 @@
 //! * A [`Project`] is the server that clients dial: it checks upgrades and carries broadcasts from
 //!   one socket to the others.
 //! * A [`Lab`] joins one client session to a project under virtual time.
+//! * A [`Desk`] is a project alone, whose clients a test writes frame by frame.
 //! * [`replay`] plays recorded clients to a project.
 //!
-//! Left out are the database, whose changes a test sends with [`SupabasePeer::push`], and presence,
-//! of which there is only the empty state.
+//! Left out is the database, whose changes a test sends with [`SupabasePeer::push`].
 
 mod channel;
+mod commons;
 mod config;
+mod desk;
+mod events;
 mod joining;
 mod lab;
 mod peer;
+mod presence;
 mod project;
 pub mod replay;
 mod token;
 mod upgrade;
 
 pub use channel::{Body, Broadcast};
-pub use config::{Access, PeerConfig, Stored};
+pub use commons::{Commons, PresenceDiff};
+pub use config::{Access, PeerConfig, PresenceState, Stored};
+pub use desk::{Desk, LATE};
+pub use events::{PeerEvent, Spread};
 pub use lab::{Lab, Watch};
-pub use peer::{PeerEvent, SupabasePeer};
+pub use peer::SupabasePeer;
 pub use project::Project;
 pub use token::{BAD_SIGNATURE, token, token_with};
 pub use upgrade::{Refused, Upgrade};

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
-use rejoin_core::phoenix::{EndReason, OnMalformed, ServerChannelId, ServerConfig, ServerEvent, ServerSession};
-use rejoin_core::wire::DecodeError;
+use rejoin_core::phoenix::{OnMalformed, ReplyTo, ServerChannelId, ServerConfig, ServerEvent, ServerSession, Status};
 use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
 use serde_json::json;
 
-use super::channel::{Body, Broadcast, Channel, to_payload};
+use super::channel::{Body, Channel, to_payload};
+use super::commons::Commons;
 use super::config::PeerConfig;
+use super::events::{PeerEvent, Spread};
 use super::joining::Joining;
 use super::upgrade::Upgrade;
 
@@ -22,6 +23,7 @@ use super::upgrade::Upgrade;
 pub struct SupabasePeer {
     pub(super) config: PeerConfig,
     pub(super) upgrade: Upgrade,
+    pub(super) commons: Commons,
     pub(super) session: ServerSession,
     pub(super) now: Timestamp,
     pub(super) channels: BTreeMap<String, Channel>,
@@ -36,69 +38,11 @@ pub struct SupabasePeer {
     pub(super) events: VecDeque<PeerEvent>,
 }
 
-/// What a test may want to see.
-#[derive(Debug, PartialEq, Eq)]
-pub enum PeerEvent {
-    /// A join was accepted.
-    Joined {
-        /// The topic, with `realtime:` here and below.
-        topic: Text,
-        /// The join payload.
-        payload: Payload,
-    },
-    /// A join was refused.
-    Refused {
-        /// The topic.
-        topic: Text,
-        /// What the client was told.
-        reason: String,
-    },
-    /// A channel is over, whoever ended it.
-    Left {
-        /// The topic.
-        topic: Text,
-    },
-    /// The client broadcast something. Whoever owns the other sockets hands it to them with
-    /// [`SupabasePeer::deliver`].
-    Broadcast(Broadcast),
-    /// The client broadcast something too large, or without permission.
-    Dropped {
-        /// The topic.
-        topic: Text,
-    },
-    /// The client pushed a token; whether it was of use is another question.
-    TokenPushed {
-        /// The topic.
-        topic: Text,
-        /// `{"access_token": …}`.
-        payload: Payload,
-    },
-    /// The client pushed an event that means nothing here. Nobody answers it.
-    Unknown {
-        /// The topic.
-        topic: Text,
-        /// The event.
-        event: Text,
-        /// What it carried.
-        payload: Payload,
-    },
-    /// The client sent what is not a message. Nobody answers it.
-    Malformed {
-        /// What is wrong with it.
-        error: DecodeError,
-    },
-    /// The socket is gone. Always the last event.
-    Ended {
-        /// Why.
-        reason: EndReason,
-    },
-}
-
 /// What waits while a join is being decided.
 #[derive(Debug)]
 enum Letter {
     Frame(Frame),
-    Broadcast(Broadcast),
+    Spread(Spread),
     Push { topic: Text, event: Text, payload: Payload, attributed: bool },
     End { topic: Text, message: Option<String> },
     Crash(Text),
@@ -114,6 +58,7 @@ impl SupabasePeer {
             session: session(&config, &upgrade, conn, now),
             config,
             upgrade,
+            commons: Commons::default(),
             now,
             channels: BTreeMap::new(),
             joining: None,
@@ -126,6 +71,13 @@ impl SupabasePeer {
         }
     }
 
+    /// The same, as one socket of many: it shares with the others what their project has in common.
+    #[must_use]
+    pub fn sharing(mut self, commons: &Commons) -> Self {
+        self.commons = commons.clone();
+        self
+    }
+
     /// The topics that are joined.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
         self.channels.keys().map(String::as_str)
@@ -136,9 +88,9 @@ impl SupabasePeer {
         self.refusals.insert(topic.into(), (reason.into(), times));
     }
 
-    /// Sends a broadcast to the client, if it has joined.
-    pub fn deliver(&mut self, now: Timestamp, broadcast: Broadcast) {
-        self.post(now, Letter::Broadcast(broadcast));
+    /// Sends the client what concerns its channels of what another socket's client did.
+    pub fn deliver(&mut self, now: Timestamp, spread: impl Into<Spread>) {
+        self.post(now, Letter::Spread(spread.into()));
     }
 
     /// Sends any message on a channel, with its join_ref if `attributed`: `system` and
@@ -217,7 +169,8 @@ impl SupabasePeer {
                 let conn = self.session.conn();
                 self.session.handle_transport(self.now, TransportEvent::Received { conn, frame });
             }
-            Letter::Broadcast(broadcast) => self.hand_over(&broadcast),
+            Letter::Spread(Spread::Broadcast(broadcast)) => self.hand_over(&broadcast),
+            Letter::Spread(Spread::Presence(diff)) => self.hand_over_presence(&diff),
             Letter::Push { topic, event, payload, attributed: false } => {
                 self.send_unattributed(&topic, &event, payload);
             }
@@ -245,7 +198,9 @@ impl SupabasePeer {
             Letter::Forget => {
                 self.actions.extend(std::iter::from_fn(|| self.session.poll_transport()));
                 self.session = session(&self.config, &self.upgrade, self.session.conn(), self.now);
-                self.channels.clear();
+                for (topic, channel) in std::mem::take(&mut self.channels) {
+                    self.vanish(&topic.into(), &channel);
+                }
             }
         }
     }
@@ -263,8 +218,9 @@ impl SupabasePeer {
                 }
                 ServerEvent::Left { channel } => {
                     if let Some(topic) = self.topic_of(channel) {
-                        self.channels.remove(topic.as_str());
-                        self.events.push_back(PeerEvent::Left { topic });
+                        let channel = self.channels.remove(topic.as_str());
+                        self.events.push_back(PeerEvent::Left { topic: topic.clone() });
+                        channel.inspect(|channel| self.vanish(&topic, channel));
                     }
                 }
                 ServerEvent::Malformed { error } => self.events.push_back(PeerEvent::Malformed { error }),
@@ -276,6 +232,10 @@ impl SupabasePeer {
                 _ => {}
             }
         }
+    }
+
+    pub(super) fn answer(&mut self, reply: ReplyTo, status: Status, response: Payload) {
+        let _stale = self.session.reply(self.now, reply, status, response);
     }
 
     pub(super) fn topic_of(&self, id: ServerChannelId) -> Option<Text> {

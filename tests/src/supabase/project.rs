@@ -1,20 +1,24 @@
-//! What clients dial: many sockets, and the broadcasts between them.
+//! What clients dial: many sockets, and what goes from one to the others.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use rejoin_core::{ConnId, Machine, Text, Timestamp, TransportAction, TransportEvent};
 
+use super::commons::Commons;
 use super::config::PeerConfig;
-use super::peer::{PeerEvent, SupabasePeer};
+use super::events::PeerEvent;
+use super::peer::SupabasePeer;
 use super::upgrade::{Refused, Upgrade};
 
-/// A Supabase project: the peers of its sockets, each of which hears what the others broadcast.
+/// A Supabase project: the peers of its sockets, each of which hears of the others.
 ///
 /// It is driven as a machine is, but has many connections and never ends.
 #[derive(Debug, Default)]
 pub struct Project {
     /// The configuration of sockets to come.
     pub config: PeerConfig,
+    /// What all sockets share.
+    pub commons: Commons,
     peers: BTreeMap<ConnId, SupabasePeer>,
     refusals: VecDeque<Refused>,
     events: VecDeque<(ConnId, PeerEvent)>,
@@ -51,7 +55,8 @@ impl Project {
 
     /// A socket is open.
     pub fn open(&mut self, now: Timestamp, conn: ConnId, upgrade: Upgrade) {
-        self.peers.insert(conn, SupabasePeer::new(self.config.clone(), upgrade, conn, now));
+        let peer = SupabasePeer::new(self.config.clone(), upgrade, conn, now).sharing(&self.commons);
+        self.peers.insert(conn, peer);
     }
 
     /// The peer of a socket, until its last event was taken.
@@ -108,12 +113,12 @@ impl Project {
         self.events.pop_front()
     }
 
-    /// Carries broadcasts until nobody says anything new.
+    /// Carries things from socket to socket until nobody says anything new.
     fn settle(&mut self, now: Timestamp) {
         while let Some((conn, event)) = self.next_event() {
-            if let PeerEvent::Broadcast(broadcast) = &event {
+            if let Some(spread) = event.spread() {
                 for (_, peer) in self.peers.iter_mut().filter(|(other, _)| **other != conn) {
-                    peer.deliver(now, broadcast.clone());
+                    peer.deliver(now, spread.clone());
                 }
             }
             self.events.push_back((conn, event));

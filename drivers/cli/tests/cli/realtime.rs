@@ -13,7 +13,7 @@ use async_channel::{Receiver, Sender};
 use futures_lite::Stream;
 use rejoin_core::{ConnId, Text, Timestamp};
 use rejoin_pump::{Bridge, Clock, Pump, Runtime, UpgradeRequest};
-use rejoin_sim::supabase::{PeerConfig, PeerEvent, Refused, SupabasePeer};
+use rejoin_sim::supabase::{Commons, PeerConfig, PeerEvent, Refused, SupabasePeer};
 use rejoin_smol::SmolRuntime;
 use smol::Async;
 
@@ -35,6 +35,8 @@ struct Shared {
     greeting: fn(&mut SupabasePeer),
     /// Of the next upgrades.
     refusals: Mutex<VecDeque<Refused>>,
+    /// What all sockets share.
+    commons: Commons,
     peers: Mutex<BTreeMap<ConnId, Sender<Order>>>,
 }
 
@@ -48,7 +50,14 @@ impl Realtime {
         let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).expect("a free port");
         let address = listener.get_ref().local_addr().expect("bound");
         let (notes, seen) = channel();
-        let shared = Arc::new(Shared { config, greeting, refusals: Mutex::default(), peers: Mutex::default() });
+        let shared = Shared {
+            config,
+            greeting,
+            refusals: Mutex::default(),
+            commons: Commons::default(),
+            peers: Mutex::default(),
+        };
+        let shared = Arc::new(shared);
         let sockets = shared.clone();
         smol::spawn(async move {
             for number in 1.. {
@@ -123,7 +132,7 @@ async fn host(shared: Arc<Shared>, conn: ConnId, tcp: Async<TcpStream>, notes: N
     let clock = Clock::new(runtime.now());
     let frame_bytes = config.frame_bytes * 2;
     let Ok(accepted) = request.accept(frame_bytes).await else { return };
-    let mut peer = SupabasePeer::new(config, upgrade, conn, Timestamp::ZERO);
+    let mut peer = SupabasePeer::new(config, upgrade, conn, Timestamp::ZERO).sharing(&shared.commons);
     (shared.greeting)(&mut peer);
     let (sender, orders) = async_channel::unbounded();
     lock(&shared.peers).insert(conn, sender);
@@ -150,10 +159,10 @@ impl Bridge<SupabasePeer> for PeerBridge {
     }
 
     fn deliver(&mut self, _: &mut SupabasePeer, _: Timestamp, event: PeerEvent) {
-        if let PeerEvent::Broadcast(broadcast) = &event {
+        if let Some(spread) = event.spread() {
             for (_, peer) in lock(&self.shared.peers).iter().filter(|(conn, _)| **conn != self.conn) {
-                let broadcast = broadcast.clone();
-                let _ = peer.try_send(Box::new(move |peer, now| peer.deliver(now, broadcast)));
+                let spread = spread.clone();
+                let _ = peer.try_send(Box::new(move |peer, now| peer.deliver(now, spread)));
             }
         }
         // A test need not look.
