@@ -254,25 +254,6 @@ fn a_renewed_token_counts_for_the_expiry() {
 }
 
 #[test]
-fn changes_of_the_database_have_ids_and_begin_later() {
-    let wish = json!({ "event": "*", "schema": "public" });
-    let mut desk = Desk::new(PeerConfig::default());
-    let conn = desk.client(1);
-    let payload = json!({ "config": { "postgres_changes": [wish] } });
-    desk.hears(conn, &format!(r#"["1","1","realtime:a","phx_join",{payload}]"#));
-    desk.advance(2);
-    let reply: Value = serde_json::from_str(&desk.take(conn).remove(0)).unwrap();
-    let echoed = &reply[4]["response"]["postgres_changes"][0];
-    assert!(echoed["id"].is_u64() && echoed["event"] == "*" && echoed["schema"] == "public");
-    desk.advance(3_000);
-    assert!(is_system(&desk.take(conn)[0], "postgres_changes", "ok", "Subscribed to PostgreSQL"));
-    let renewed = json!({ "access_token": token("anon", LATE - 1) });
-    desk.hears(conn, &format!(r#"["1","2","realtime:a","access_token",{renewed}]"#));
-    desk.advance(3_000);
-    assert!(is_system(&desk.take(conn)[0], "postgres_changes", "ok", "Subscribed to PostgreSQL"));
-}
-
-#[test]
 fn the_newest_stored_messages_are_replayed_oldest_first() {
     let stored = |n: i64, payload| Stored {
         topic: "priv:rw:1".into(),

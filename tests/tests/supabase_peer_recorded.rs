@@ -35,7 +35,7 @@ fn rename(value: Value, names: &mut BTreeMap<String, usize>) -> Value {
         Value::Object(fields) => fields
             .into_iter()
             .map(|(name, value)| match name.as_str() {
-                "phx_ref" | "phx_ref_prev" => {
+                "phx_ref" | "phx_ref_prev" | "id" => {
                     let next = names.len();
                     let number = *names.entry(value.to_string()).or_insert(next);
                     (name, number.into())
@@ -53,4 +53,11 @@ fn presence_is_what_the_recorded_server_told() {
     for name in ["presence_raw", "presence_rate_limit", "presence_3clients", "private_presence_denied"] {
         agrees(name, config());
     }
+}
+
+#[test]
+fn subscriptions_to_the_database_fail_in_the_words_of_the_recorded_server() {
+    let tables = ["todos", "todos_full"].map(|table| ("public".into(), table.into())).into();
+    let postgres_delay = Duration::from_millis(1);
+    agrees("pg_changes_errors", PeerConfig { tables, postgres_delay, ..config() });
 }

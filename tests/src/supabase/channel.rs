@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::config::Access;
 use super::events::PeerEvent;
 use super::peer::SupabasePeer;
+use super::postgres::Subscription;
 use super::presence::Membership;
 use super::token::Claims;
 
@@ -58,10 +59,7 @@ pub(super) struct Channel {
     /// Whether they come back to their sender.
     pub(super) to_self: bool,
     pub(super) presence: Membership,
-    /// Whether changes of the database were asked for.
-    pub(super) postgres: bool,
-    /// When they begin to flow.
-    pub(super) subscribed_at: Option<Timestamp>,
+    pub(super) postgres: Subscription,
 }
 
 impl SupabasePeer {
@@ -170,15 +168,13 @@ impl SupabasePeer {
             }
         }
         (channel.token, channel.expires) = (token.into(), claims.exp);
-        if channel.postgres {
-            channel.subscribed_at = Some(now.saturating_add(config.postgres_delay));
-        }
+        self.subscribe(topic, true);
     }
 
     pub(super) fn next_of_channels(&self) -> Option<Timestamp> {
         let of = |channel: &Channel| {
             let expiry = channel.expires.map(|exp| self.config.timestamp(exp));
-            [expiry, channel.subscribed_at, channel.presence.next()]
+            [expiry, channel.postgres.next(), channel.presence.next()]
         };
         self.channels.values().flat_map(of).flatten().min()
     }
@@ -187,14 +183,13 @@ impl SupabasePeer {
         let unix = self.config.unix_seconds(self.now);
         let topics: Vec<Text> = self.channels.keys().map(|topic| topic.as_str().into()).collect();
         for topic in topics {
-            let Some(channel) = self.channels.get_mut(topic.as_str()) else { continue };
+            let Some(channel) = self.channels.get(topic.as_str()) else { continue };
             if let Some(exp) = channel.expires.filter(|exp| *exp <= unix) {
                 let message = format!("Token has expired {} seconds ago", unix - exp);
                 self.end_channel(&topic, Some(&message));
-            } else if channel.subscribed_at.is_some_and(|at| at <= self.now) {
-                channel.subscribed_at = None;
-                self.send_system(&topic, "postgres_changes", "ok", "Subscribed to PostgreSQL");
+                continue;
             }
+            self.run_postgres(&topic);
             self.run_presence(&topic);
         }
     }

@@ -19,8 +19,20 @@ pub struct PeerConfig {
     pub refusal_delay: Duration,
     /// How long a join that succeeds takes; default 2 ms. The socket waits with it.
     pub join_time: Duration,
-    /// How long after a join changes of the database begin to flow; default 3 s, a cold start.
+    /// How long after a join, and after each new token, changes of the database begin to flow;
+    /// default 300 ms. The real server was seen to take 2 ms, and 3 s from a cold start.
     pub postgres_delay: Duration,
+    /// Whether they do; default they do.
+    pub readiness: Readiness,
+    /// Whether a join that says so is answered only then, as on servers newer than 2.129.8
+    /// (section 4.5); default no.
+    pub honours_wait: bool,
+    /// How a join's answer repeats what was asked for; default as it came.
+    pub echo: Echo,
+    /// Tables, each with its schema, whose changes are published; default empty: whatever is asked for.
+    pub tables: Vec<(String, String)>,
+    /// The largest row that is told in full, in bytes; default 1 MiB.
+    pub row_bytes: usize,
     /// How long the client may be silent before it is closed with 1000; default 60 s.
     pub idle_timeout: Duration,
     /// Channels of one socket; default 100.
@@ -62,7 +74,12 @@ impl Default for PeerConfig {
             upgrade_delay: Duration::from_secs(2),
             refusal_delay: Duration::from_secs(5),
             join_time: Duration::from_millis(2),
-            postgres_delay: Duration::from_secs(3),
+            postgres_delay: Duration::from_millis(300),
+            readiness: Readiness::Ready,
+            honours_wait: false,
+            echo: Echo::Exact,
+            tables: Vec::new(),
+            row_bytes: 1 << 20,
             idle_timeout: Duration::from_secs(60),
             max_channels: 100,
             joins_per_second: 100,
@@ -124,6 +141,42 @@ pub enum PresenceState {
     Twice(Duration),
     /// Never: broken.
     Never,
+}
+
+/// What comes of a subscription to changes of the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// They flow after [`PeerConfig::postgres_delay`], unless there is something wrong with them.
+    Ready,
+    /// They flow at once, and the client hears so before its join is answered (trap T40).
+    Early,
+    /// They never flow, and nobody says so: broken.
+    Never,
+    /// This error comes instead.
+    Failing(String),
+}
+
+/// How the answer to a join repeats what was asked for (traps T35 to T38 and T47).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// As it came.
+    Exact,
+    /// With null for what was not asked for.
+    Nulls,
+    /// Without schemas and tables that are `*`.
+    NoStars,
+    /// With events in capitals.
+    UpperCase,
+    /// Without the selected columns, as old servers do.
+    NoSelect,
+    /// The last first.
+    Reversed,
+    /// With another schema: broken.
+    OtherSchema,
+    /// Without the last: broken.
+    Fewer,
+    /// Not at all, as by a server that knows nothing of databases.
+    Absent,
 }
 
 /// A message that was stored and can be replayed.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::config::PeerConfig;
 use super::events::PeerEvent;
 use super::peer::SupabasePeer;
+use super::postgres::RowChange;
 use super::project::Project;
 use super::token::token;
 
@@ -71,6 +72,12 @@ impl Desk {
     #[expect(clippy::missing_panics_doc, reason = "a test that orders something from nobody is wrong")]
     pub fn orders(&mut self, conn: ConnId, order: impl FnOnce(&mut SupabasePeer, Timestamp)) {
         self.project.with_peer(self.now, conn, order).expect("the client is there");
+        self.drain();
+    }
+
+    /// A row came, changed or went.
+    pub fn change(&mut self, change: &RowChange) {
+        self.project.change(self.now, change);
         self.drain();
     }
 

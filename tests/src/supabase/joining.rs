@@ -1,14 +1,17 @@
 //! Joins: one at a time, and the socket waits with them (traps of section 9, Appendix C).
 
+use std::time::Duration;
+
 use rejoin_core::phoenix::JoinId;
 use rejoin_core::{Payload, Text, Timestamp};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::channel::{Channel, forbidden, sub_topic, to_payload};
 use super::config::{Access, Stored};
 use super::events::PeerEvent;
+use super::join_payload::{JoinConfig, JoinPayload};
 use super::peer::SupabasePeer;
+use super::postgres::{self, Subscription};
 use super::presence::Membership;
 use super::token::Claims;
 
@@ -25,6 +28,8 @@ pub(super) struct Joining {
 #[derive(Debug)]
 struct Admission {
     config: JoinConfig,
+    wishes: Vec<Map<String, Value>>,
+    postgres: Subscription,
     token: String,
     claims: Claims,
     access: Access,
@@ -35,39 +40,9 @@ struct Admission {
 #[derive(Debug)]
 struct Refusal {
     reason: String,
+    /// How long it takes to find it.
+    after: Duration,
     closes_socket: bool,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct JoinPayload {
-    config: JoinConfig,
-    access_token: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct JoinConfig {
-    broadcast: BroadcastConfig,
-    presence: PresenceConfig,
-    postgres_changes: Vec<Map<String, Value>>,
-    private: bool,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct BroadcastConfig {
-    ack: bool,
-    #[serde(rename = "self")]
-    to_self: bool,
-    replay: Option<Value>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct PresenceConfig {
-    enabled: bool,
-    key: Option<String>,
 }
 
 impl SupabasePeer {
@@ -79,7 +54,10 @@ impl SupabasePeer {
             return self.events.push_back(PeerEvent::Refused { topic, reason });
         }
         let verdict = self.decide(&topic, &payload);
-        let delay = if verdict.is_ok() { self.config.join_time } else { self.config.refusal_delay };
+        let delay = match &verdict {
+            Ok(admission) => self.config.join_time + admission.postgres.waits(),
+            Err(refusal) => self.config.refusal_delay + refusal.after,
+        };
         let until = self.now.saturating_add(delay);
         self.joining = Some(Joining { until, join, topic, payload, verdict });
     }
@@ -87,7 +65,7 @@ impl SupabasePeer {
     pub(super) fn end_join(&mut self, Joining { join, topic, payload, verdict, .. }: Joining) {
         match verdict {
             Ok(admission) => self.admit(join, topic, payload, *admission),
-            Err(Refusal { reason, closes_socket }) => {
+            Err(Refusal { reason, closes_socket, .. }) => {
                 let response = to_payload(&json!({ "reason": reason }));
                 let _stale = self.session.refuse_join(self.now, join, response);
                 if closes_socket {
@@ -100,7 +78,7 @@ impl SupabasePeer {
 
     fn decide(&mut self, topic: &Text, payload: &Payload) -> Result<Box<Admission>, Refusal> {
         let name = sub_topic(topic);
-        let refuse = |reason: String| Err(Refusal { reason, closes_socket: false });
+        let refuse = |reason: String| Err(Refusal { reason, after: Duration::ZERO, closes_socket: false });
         if let Some(reason) = self.scripted_refusal(topic) {
             return refuse(reason);
         }
@@ -109,16 +87,18 @@ impl SupabasePeer {
         }
         if self.joins.is_exceeded(self.now, self.config.joins_per_second) {
             let reason = "ClientJoinRateLimitReached: Too many joins per second".into();
-            return Err(Refusal { reason, closes_socket: true });
+            return Err(Refusal { reason, after: Duration::ZERO, closes_socket: true });
         }
         if self.channels.len() >= self.config.max_channels {
             return refuse("ChannelRateLimitReached: Too many channels".into());
         }
-        let Ok(JoinPayload { config, access_token }) = payload.parse() else {
+        let Ok(payload) = payload.parse::<JoinPayload>() else {
             return refuse("Unknown Error on Channel".into());
         };
-        let token = access_token.filter(|token| !token.starts_with("sb_"));
-        let token = token.unwrap_or_else(|| self.upgrade.key.to_string());
+        let token = payload.token().unwrap_or(&self.upgrade.key).to_owned();
+        let legacy = payload.config.is_none();
+        let mut config = payload.config.unwrap_or_default();
+        let wishes = if legacy { vec![postgres::legacy_wish(topic)] } else { config.wishes() };
         let claims = match Claims::of(&token, self.config.unix_seconds(self.now)) {
             Ok(claims) => claims,
             Err(flaw) => return refuse(format!("{}: {flaw}", flaw.code())),
@@ -132,9 +112,16 @@ impl SupabasePeer {
         if access == Access::Nothing {
             return refuse(format!("Unauthorized: {}", forbidden(name)));
         }
-        match self.replayed(name, &config) {
-            Ok(replay) => Ok(Box::new(Admission { config, token, claims, access, presence_access, replay })),
-            Err(reason) => refuse(format!("UnableToReplayMessages: {reason}")),
+        let replay = match self.replayed(name, &config) {
+            Ok(replay) => replay,
+            Err(reason) => return refuse(format!("UnableToReplayMessages: {reason}")),
+        };
+        let subscription = Subscription::new(&wishes, legacy, &self.config);
+        match subscription.waiting(&config.postgres_changes_options, &self.config) {
+            Ok(postgres) => {
+                Ok(Box::new(Admission { config, wishes, postgres, token, claims, access, presence_access, replay }))
+            }
+            Err((after, reason)) => Err(Refusal { reason, after, closes_socket: false }),
         }
     }
 
@@ -162,11 +149,11 @@ impl SupabasePeer {
     }
 
     fn admit(&mut self, join: JoinId, topic: Text, payload: Payload, admission: Admission) {
-        let Admission { config, token, claims, access, presence_access, replay } = admission;
-        let response = json!({ "postgres_changes": with_ids(&config.postgres_changes) });
-        let Ok(id) = self.session.accept_join(self.now, join, to_payload(&response)) else { return };
+        let Admission { config, wishes, postgres, token, claims, access, presence_access, replay } = admission;
+        self.tell_early(&topic, &postgres);
+        let response = postgres::answer(&wishes, self.config.echo);
+        let Ok(id) = self.session.accept_join(self.now, join, response) else { return };
         let key = config.presence.key.filter(|key| !key.is_empty()).unwrap_or_else(|| self.commons.key());
-        let postgres = !config.postgres_changes.is_empty();
         let channel = Channel {
             id,
             private: config.private,
@@ -177,11 +164,12 @@ impl SupabasePeer {
             to_self: config.broadcast.to_self,
             presence: Membership::new(key, config.presence.enabled, presence_access),
             postgres,
-            subscribed_at: postgres.then(|| self.now.saturating_add(self.config.postgres_delay)),
         };
         let replaced = self.channels.insert(topic.to_string(), channel);
         replaced.inspect(|channel| self.vanish(&topic, channel));
         self.welcome(&topic);
+        self.subscribe(&topic, false);
+        self.run_postgres(&topic);
         for stored in replay {
             let about = json!({ "id": stored.id, "replayed": true });
             let sent = match stored.payload.parse::<Value>() {
@@ -200,17 +188,4 @@ impl SupabasePeer {
         }
         self.events.push_back(PeerEvent::Joined { topic, payload });
     }
-}
-
-/// What the client asked for, each with its id: equal wishes have equal ids, on every channel.
-fn with_ids(wishes: &[Map<String, Value>]) -> Vec<Value> {
-    let with_id = |wish: &Map<String, Value>| {
-        let text = Value::Object(wish.clone()).to_string();
-        // FNV-1a, cut to the size of the real ids.
-        let id = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        let mut wish = wish.clone();
-        wish.insert("id".into(), (id >> 4).into());
-        Value::Object(wish)
-    };
-    wishes.iter().map(with_id).collect()
 }

@@ -14,6 +14,7 @@ use rejoin_core::{
 use super::config::PeerConfig;
 use super::events::PeerEvent;
 use super::peer::SupabasePeer;
+use super::postgres::RowChange;
 use super::project::Project;
 use crate::network::{Delivery, Network};
 use crate::storm::Polls;
@@ -133,6 +134,12 @@ impl<W: Watch> Lab<W> {
         let result = self.project.with_peer(self.now, conn, order).expect("the project knows the connection");
         self.settle();
         result
+    }
+
+    /// A row came, changed or went.
+    pub fn change(&mut self, change: &RowChange) {
+        self.project.change(self.now, change);
+        self.settle();
     }
 
     /// Lets time pass, from one thing that happens to the next.

@@ -7,17 +7,17 @@
 //! * A [`Lab`] joins one client session to a project under virtual time.
 //! * A [`Desk`] is a project alone, whose clients a test writes frame by frame.
 //! * [`replay`] plays recorded clients to a project.
-//!
-//! Left out is the database, whose changes a test sends with [`SupabasePeer::push`].
 
 mod channel;
 mod commons;
 mod config;
 mod desk;
 mod events;
+mod join_payload;
 mod joining;
 mod lab;
 mod peer;
+mod postgres;
 mod presence;
 mod project;
 pub mod replay;
@@ -26,11 +26,12 @@ mod upgrade;
 
 pub use channel::{Body, Broadcast};
 pub use commons::{Commons, PresenceDiff};
-pub use config::{Access, PeerConfig, PresenceState, Stored};
+pub use config::{Access, Echo, PeerConfig, PresenceState, Readiness, Stored};
 pub use desk::{Desk, LATE};
 pub use events::{PeerEvent, Spread};
 pub use lab::{Lab, Watch};
 pub use peer::SupabasePeer;
+pub use postgres::{RowChange, RowError};
 pub use project::Project;
 pub use token::{BAD_SIGNATURE, token, token_with};
 pub use upgrade::{Refused, Upgrade};

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use rejoin_core::phoenix::{OnMalformed, ReplyTo, ServerChannelId, ServerConfig, ServerEvent, ServerSession, Status};
+use rejoin_core::wire::Ref;
 use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
 use serde_json::json;
 
@@ -13,6 +14,7 @@ use super::commons::Commons;
 use super::config::PeerConfig;
 use super::events::{PeerEvent, Spread};
 use super::joining::Joining;
+use super::postgres::RowChange;
 use super::upgrade::Upgrade;
 
 /// One socket of a Supabase project, without I/O.
@@ -28,13 +30,15 @@ pub struct SupabasePeer {
     pub(super) now: Timestamp,
     pub(super) channels: BTreeMap<String, Channel>,
     pub(super) joining: Option<Joining>,
+    /// Of the last frame that came: of the join that is decided.
+    pub(super) join_ref: Option<Ref>,
     mailbox: VecDeque<Letter>,
     /// Reasons of joins to refuse, by topic, with how often.
     pub(super) refusals: BTreeMap<String, (String, usize)>,
     pub(super) joins: Rate,
     pub(super) messages: Rate,
     /// Ahead of what the session sends.
-    actions: VecDeque<TransportAction>,
+    pub(super) actions: VecDeque<TransportAction>,
     pub(super) events: VecDeque<PeerEvent>,
 }
 
@@ -43,6 +47,7 @@ pub struct SupabasePeer {
 enum Letter {
     Frame(Frame),
     Spread(Spread),
+    Change(RowChange),
     Push { topic: Text, event: Text, payload: Payload, attributed: bool },
     End { topic: Text, message: Option<String> },
     Crash(Text),
@@ -62,6 +67,7 @@ impl SupabasePeer {
             now,
             channels: BTreeMap::new(),
             joining: None,
+            join_ref: None,
             mailbox: VecDeque::new(),
             refusals: BTreeMap::new(),
             joins: Rate::default(),
@@ -139,6 +145,10 @@ impl SupabasePeer {
         self.react();
     }
 
+    pub(super) fn post_change(&mut self, now: Timestamp, change: RowChange) {
+        self.post(now, Letter::Change(change));
+    }
+
     fn post(&mut self, now: Timestamp, letter: Letter) {
         self.now = self.now.max(now);
         self.mailbox.push_back(letter);
@@ -166,11 +176,14 @@ impl SupabasePeer {
     fn open(&mut self, letter: Letter) {
         match letter {
             Letter::Frame(frame) => {
+                let message = self.session.serializer().decode_from_client(frame.clone()).ok();
+                self.join_ref = message.and_then(|message| message.join_ref);
                 let conn = self.session.conn();
                 self.session.handle_transport(self.now, TransportEvent::Received { conn, frame });
             }
             Letter::Spread(Spread::Broadcast(broadcast)) => self.hand_over(&broadcast),
             Letter::Spread(Spread::Presence(diff)) => self.hand_over_presence(&diff),
+            Letter::Change(change) => self.hand_over_change(&change),
             Letter::Push { topic, event, payload, attributed: false } => {
                 self.send_unattributed(&topic, &event, payload);
             }

@@ -8,6 +8,7 @@ use super::commons::Commons;
 use super::config::PeerConfig;
 use super::events::PeerEvent;
 use super::peer::SupabasePeer;
+use super::postgres::RowChange;
 use super::upgrade::{Refused, Upgrade};
 
 /// A Supabase project: the peers of its sockets, each of which hears of the others.
@@ -75,6 +76,12 @@ impl Project {
         let result = self.peers.get_mut(&conn).map(|peer| order(peer, now));
         self.settle(now);
         result
+    }
+
+    /// A row came, changed or went: whoever asked for it is told.
+    pub fn change(&mut self, now: Timestamp, change: &RowChange) {
+        self.peers.values_mut().for_each(|peer| peer.change(now, change));
+        self.settle(now);
     }
 
     /// Something happens to a socket.
