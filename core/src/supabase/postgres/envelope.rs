@@ -33,23 +33,57 @@ impl ChangeEnvelope {
     }
 }
 
-/// `{"data":{"table":…,"type":…,  …},"ids":[…]}`, read from the two ends. `None` for any other order.
+/// `{"data":{…},"ids":[…]}`, read from the two ends: the kind right behind the table, as today's server
+/// writes it, or at the very end of the data, where a server that sorts its keys does. `None` for any
+/// other order.
 #[inline]
 fn scan(payload: &Payload) -> Option<ChangeEnvelope> {
     let whole = payload.as_text()?.as_bytes();
     let data = whole.strip_prefix(br#"{"data":"#)?;
-    let (_, rest) = string(data.strip_prefix(br#"{"table":"#)?)?;
-    let (kind, rest) = string(rest.strip_prefix(br#","type":"#)?)?;
-    let record = rest.strip_prefix(br#","record":"#).map(|record| whole.len() - record.len());
     // In valid JSON this tail is a member of the outermost object and nothing else. The last brace
     // closes that object, and no quote of the tail is escaped, so that counted from the last they
     // close and open by turns: the comma is in no string.
-    let head = whole.strip_suffix(b"]}")?;
-    let digits = head.iter().rev().take_while(|byte| byte.is_ascii_digit() || **byte == b',').count();
-    let ids = head.len() - digits..head.len();
-    head.get(..ids.start)?.ends_with(br#","ids":["#).then_some(())?;
-    let data = whole.len() - data.len();
-    Some(ChangeEnvelope { kind: ChangeKind::of(kind)?, data, record, ids })
+    let before_ids = before_numbers(whole.strip_suffix(b"]}")?)?;
+    let ids = before_ids.len()..whole.len() - b"]}".len();
+    let before_ids = before_ids.strip_suffix(br#","ids":["#)?;
+    let (kind, record) = kind_in_front(data).or_else(|| Some((kind_at_end(data, before_ids)?, None)))?;
+    let at = |part: &[u8]| whole.len() - part.len();
+    Some(ChangeEnvelope { kind, data: at(data), record: record.map(at), ids })
+}
+
+/// What stands before numbers and the commas between them. `None` if one may be too large.
+fn before_numbers(text: &[u8]) -> Option<&[u8]> {
+    const DIGITS: usize = u64::MAX.ilog10() as usize;
+    let (mut rest, mut digits) = (text, 0);
+    while let [before @ .., last] = rest {
+        match last {
+            b'0'..=b'9' if digits < DIGITS => digits += 1,
+            b',' if digits > 0 => digits = 0,
+            b'[' if digits > 0 || rest.len() == text.len() => return Some(rest),
+            _ => return None,
+        }
+        rest = before;
+    }
+    None
+}
+
+/// The kind, and the record with all that follows it.
+#[inline]
+fn kind_in_front(data: &[u8]) -> Option<(ChangeKind, Option<&[u8]>)> {
+    let (_, rest) = string(data.strip_prefix(br#"{"table":"#)?)?;
+    let (kind, rest) = string(rest.strip_prefix(br#","type":"#)?)?;
+    Some((ChangeKind::of(kind)?, rest.strip_prefix(br#","record":"#)))
+}
+
+/// The kind as the last member of what comes before the ids. That is the data: a message has no third
+/// member. No quote is escaped here either, as the brace is in no string.
+#[inline]
+fn kind_at_end(data: &[u8], before_ids: &[u8]) -> Option<ChangeKind> {
+    let members = before_ids.strip_suffix(br#""}"#).filter(|_| data.starts_with(b"{"))?;
+    [ChangeKind::Insert, ChangeKind::Update, ChangeKind::Delete].into_iter().find(|kind| {
+        let rest = members.strip_suffix(kind.as_str().as_bytes());
+        rest.is_some_and(|rest| rest.ends_with(br#","type":""#))
+    })
 }
 
 /// Any order and spacing, and the legacy API's changes, which have no envelope.
@@ -179,6 +213,13 @@ mod tests {
             r#"{"data":{"type":"INSERT"},"ids":[-1]}"#,
         ] {
             assert!(of(other).is_err(), "{other}");
+        }
+        // As the server writes it, too: without its ids a change would be for every binding.
+        for ids in ["1,", ",1", "1,,2", "18446744073709551616", "1,184467440737095516150"] {
+            for data in [r#"{"table":"t","type":"INSERT"}"#, r#"{"record":{},"type":"INSERT"}"#] {
+                let change = format!(r#"{{"data":{data},"ids":[{ids}]}}"#);
+                assert!(of(&change).is_err(), "{change}");
+            }
         }
     }
 
