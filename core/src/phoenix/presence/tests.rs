@@ -378,6 +378,14 @@ fn no_frame_stays_alive_for_what_is_kept() {
 }
 
 #[test]
+fn refs_with_escapes_are_the_refs_they_stand_for() {
+    let mut room = Room::with([("ann", &[update("a\"b", "\u{1}")])]);
+    let [meta_of_ann] = room.0.get("ann").unwrap() else { panic!("once") };
+    assert_eq!((&*meta_of_ann.phx_ref, meta_of_ann.phx_ref_prev.as_deref()), ("a\"b", Some("\u{1}")));
+    assert_eq!(room.diff(1, &leaves([("ann", &[meta("a\"b")])])), ["leave ann: a\"b of []", "sync"]);
+}
+
+#[test]
 fn an_error_says_where_and_not_what() {
     let state = Payload::from_json_text(r#"{"ann":{"metas":"secret"}}"#).unwrap();
     let error = Presence::default().state(1, &state).unwrap_err();

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::change::{Meta, PresenceError};
 use crate::payload::Payload;
+use crate::text::Text;
 
 /// Each key with its metas. Of a key that comes twice the last counts, as for every JSON reader.
 pub(super) type State<'a> = BTreeMap<WireText<'a>, WirePresence<'a>>;
@@ -65,13 +66,18 @@ impl WireMeta<'_> {
         self.json.get().len()
     }
 
-    /// A copy, for which no frame stays alive.
+    /// A copy, for which no frame stays alive. The refs share its memory.
     pub(super) fn detach(&self) -> Meta {
-        Meta {
-            phx_ref: self.phx_ref().into(),
-            phx_ref_prev: self.refs.phx_ref_prev.as_deref().map(Into::into),
-            payload: Payload::unread_json(self.json.get().into()),
-        }
+        let json = self.json.get();
+        let copy = Text::from(json);
+        // One with escapes was written anew and lies elsewhere.
+        let same = |text: &WireText<'_>| {
+            let at = (text.as_ptr() as usize).checked_sub(json.as_ptr() as usize);
+            let part = at.and_then(|at| copy.as_bytes().get(at..at + text.len()));
+            part.map_or_else(|| Text::from(&**text), |part| copy.slice_bytes(part))
+        };
+        let (phx_ref, phx_ref_prev) = (same(&self.refs.phx_ref), self.refs.phx_ref_prev.as_ref().map(same));
+        Meta { phx_ref, phx_ref_prev, payload: Payload::unread_json(copy) }
     }
 }
 
