@@ -4,6 +4,7 @@
 //! T44). This writes as it reads: no tree and no recursion.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// As many dimensions as an array of Postgres can have.
 const MAX_DEPTH: usize = 6;
@@ -49,6 +50,20 @@ pub(super) fn write_json(
         rest = rest.get(next.len_utf8()..)?;
         if depth == 0 {
             return rest.trim_start_matches(is_space).is_empty().then_some(());
+        }
+    }
+}
+
+/// The elements that stand between the braces of an array of one dimension. `None` if one is null.
+pub(super) fn elements(items: &str) -> Option<Vec<String>> {
+    let closed = [items, "}"].concat();
+    let (mut rest, mut elements) = (closed.as_str(), Vec::new());
+    loop {
+        let (element, behind) = take_element(rest.trim_start_matches(is_space), ',')?;
+        elements.push(element?);
+        match behind.trim_start_matches(is_space) {
+            "}" => return Some(elements),
+            behind => rest = behind.strip_prefix(',')?,
         }
     }
 }
@@ -122,7 +137,6 @@ const fn is_space(c: char) -> bool {
 mod tests {
     use alloc::format;
     use alloc::string::ToString;
-    use alloc::vec::Vec;
 
     use proptest::prelude::*;
     use serde_json::Value;

@@ -230,9 +230,10 @@ fn needs_quotes(value: &str) -> bool {
     value.contains([',', '(', ')', '"', '\\']) || value.trim() != value
 }
 
-/// The server makes a Postgres array of the list, in which braces and nothing at all need quotes as well.
+/// The server makes a Postgres array of the list, in which braces, nothing at all and the word null need
+/// quotes as well.
 fn needs_quotes_in_list(value: &str) -> bool {
-    value.is_empty() || value.contains(['{', '}']) || needs_quotes(value)
+    value.is_empty() || value.eq_ignore_ascii_case("null") || value.contains(['{', '}']) || needs_quotes(value)
 }
 
 fn write_value(text: &mut String, value: &str, quoted: bool) {
@@ -343,7 +344,7 @@ pub struct FilterValue(Text);
 
 impl FilterValue {
     /// `null`. Only [`isdistinct`](PostgresFilter::isdistinct) has a use for it; otherwise ask with
-    /// [`FilterIs::Null`].
+    /// [`FilterIs::Null`]. In a list it is the text, as no row equals a null.
     pub const NULL: Self = Self(Text::from_static("null"));
 
     /// The text, without quotes.

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::array_literal;
 use super::filter::{FilterCondition, FilterError, FilterIs, FilterOperator, FilterTest, PostgresFilter};
 
 impl PostgresFilter {
@@ -45,8 +46,6 @@ fn segments(text: &str) -> Result<Vec<&str>, FilterError> {
             ',' if depth == 0 => {
                 segments.extend(text.get(start..at));
                 start = at + 1;
-                before = None;
-                continue;
             }
             _ => {}
         }
@@ -81,32 +80,14 @@ fn condition(segment: &str) -> Result<FilterCondition, FilterError> {
     FilterCondition::new(column, negated, test)
 }
 
-/// `(a,"b,c")`, whose items the server hands to Postgres as those of an array.
+/// `(a,"b,c")`, whose items the server hands to Postgres as those of an array. No row equals a null.
 fn list(column: &str, value: &str) -> Result<FilterTest, FilterError> {
-    let no_list = || FilterError::List(value.into());
-    let mut rest = value.strip_prefix('(').and_then(|items| items.strip_suffix(')')).ok_or_else(no_list)?.trim();
-    if rest.is_empty() {
+    let items = value.strip_prefix('(').and_then(|items| items.strip_suffix(')'));
+    if items.is_some_and(|items| items.trim().is_empty()) {
         return Err(FilterError::EmptyList(column.into()));
     }
-    let mut values: Vec<String> = Vec::new();
-    loop {
-        let (item, behind) = match take_quoted(rest) {
-            Some((item, behind)) => (item, behind.trim_start()),
-            None => {
-                let (item, behind) = rest.split_at(rest.find(',').unwrap_or(rest.len()));
-                (item.trim_end().into(), behind)
-            }
-        };
-        if item.is_empty() && !rest.starts_with('"') {
-            return Err(no_list());
-        }
-        values.push(item);
-        match behind.strip_prefix(',') {
-            Some(next) => rest = next.trim_start(),
-            None if behind.is_empty() => return Ok(FilterTest::one_of(values)),
-            None => return Err(no_list()),
-        }
-    }
+    let values = items.and_then(array_literal::elements).ok_or_else(|| FilterError::List(value.into()))?;
+    Ok(FilterTest::one_of(values))
 }
 
 /// What stands in the quotes that this begins with, and what follows them.
@@ -154,6 +135,7 @@ mod tests {
             (new().in_("s", ["a,b", "c"]), r#"s=in.("a,b",c)"#),
             (new().in_("s", ["c", "a", "c"]), "s=in.(c,a)"),
             (new().in_("s", ["", "{}", " x"]), r#"s=in.("","{}"," x")"#),
+            (new().not_in("s", ["null", "Null", "nullable"]), r#"s=not.in.("null","Null",nullable)"#),
             (new().not_in("n", [1, 3]), "n=not.in.(1,3)"),
             (new().is("t", FilterIs::Null).not_is("t", FilterIs::Unknown), "t=is.null,t=not.is.unknown"),
             (new().is("t", FilterIs::True).is("t", FilterIs::False), "t=is.true,t=is.false"),
@@ -188,6 +170,7 @@ mod tests {
             ("task=eq.f(a,b)", new().eq("task", "f(a,b)")),
             ("task=eq.:)", new().eq("task", ":)")),
             (r#"s=in.( "a,b" , c d ,c d)"#, new().in_("s", ["a,b", "c d"])),
+            (r#"s=in.(\,, \null ,a\\)"#, new().in_("s", [",", "null", "a\\"])),
         ] {
             assert_eq!(PostgresFilter::parse(text), Ok(expected), "{text}");
         }
@@ -212,7 +195,13 @@ mod tests {
             ("n=in.()", FilterError::EmptyList(part("n"))),
             ("n=in.1", FilterError::List(part("1"))),
             ("n=in.(1,,2)", FilterError::List(part("(1,,2)"))),
+            ("n=in.(1,2,)", FilterError::List(part("(1,2,)"))),
+            ("n=in.(1,NULL)", FilterError::List(part("(1,NULL)"))),
+            ("n=in.({1},2)", FilterError::List(part("({1},2)"))),
+            ("n=in.(1},2)", FilterError::List(part("(1},2)"))),
             (r#"n=in.("a"b)"#, FilterError::List(part(r#"("a"b)"#))),
+            (r#"n=in.(a"b)"#, FilterError::List(part(r#"(a"b)"#))),
+            (r#"task=eq.a,"b,c""#, FilterError::UnquotedComma(part(r#""b,c""#))),
             ("n=is.nil", FilterError::Is(part("nil"))),
             (r#"n=is."null""#, FilterError::Is(part(r#""null""#))),
             (r#"n=eq."a,m=eq.1"#, FilterError::Unclosed),
