@@ -210,23 +210,42 @@ mod tests {
         flat.prop_recursive(5, 24, 3, |inner| prop::collection::vec(inner, 1..4).prop_map(Value::from))
     }
 
-    /// As Postgres writes it, only that everything is quoted which may be.
-    fn literal(value: &Value, delimiter: &str) -> String {
+    /// As Postgres writes it, with as little in quotes as it can, or with everything in quotes.
+    fn literal(value: &Value, delimiter: char, quote_all: bool) -> String {
         match value {
             Value::Array(items) => {
-                let items: Vec<_> = items.iter().map(|item| literal(item, delimiter)).collect();
-                format!("{{{}}}", items.join(delimiter))
+                let items: Vec<_> = items.iter().map(|item| literal(item, delimiter, quote_all)).collect();
+                format!("{{{}}}", items.join(delimiter.encode_utf8(&mut [0; 4])))
             }
-            Value::String(text) => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
+            Value::String(text) => {
+                let special = |c| matches!(c, '"' | '\\' | '{' | '}') || c == delimiter || is_space(c);
+                let quotes =
+                    quote_all || text.is_empty() || text.eq_ignore_ascii_case("null") || text.contains(special);
+                if !quotes {
+                    return text.clone();
+                }
+                format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+            }
             _ => "NULL".into(),
         }
     }
 
+    /// What stands before an array whose indices begin elsewhere: a pair of bounds for each dimension.
+    fn dimensions() -> impl Strategy<Value = String> {
+        let bounds = (-9..9_i32, 0..9_i32).prop_map(|(from, more)| format!("[{from}:{}]", from + more));
+        prop::collection::vec(bounds, 0..3).prop_map(|dimensions| match dimensions.concat() {
+            none if none.is_empty() => none,
+            some => some + "=",
+        })
+    }
+
     proptest! {
         #[test]
-        fn what_is_written_is_read(array in array(), box_like in any::<bool>()) {
+        fn what_postgres_writes_is_read(
+            array in array(), dimensions in dimensions(), box_like in any::<bool>(), quote_all in any::<bool>(),
+        ) {
             let delimiter = if box_like { ';' } else { ',' };
-            let text = literal(&array, delimiter.encode_utf8(&mut [0; 4]));
+            let text = dimensions + &literal(&array, delimiter, quote_all);
             prop_assert_eq!(json(&text, delimiter), Some(array.to_string()), "{}", text);
         }
 
