@@ -1,10 +1,15 @@
 //! What the fuzz targets call; `tests/fuzz_smoke.rs` calls it too, with random input.
 
+mod naive_presence;
+mod rows;
+
 use std::time::Duration;
 
+pub use naive_presence::{Shown, follow, presence, shown};
 use rejoin_core::phoenix::{JoinOptions, OnMalformed, Push, ServerConfig, ServerEvent, ServerSession, Session, Status};
 use rejoin_core::wire::{DecodeError, Message, Serializer};
 use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
+pub use rows::{postgres_change, postgres_filter};
 
 use crate::app::numbered;
 use crate::op::{Op, Scrap, Timed, Topic};

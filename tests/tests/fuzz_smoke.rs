@@ -1,10 +1,12 @@
 //! What the fuzz targets call, with random input of fixed seeds: no fuzzer and no nightly needed.
 
+use std::fs;
+
 use rejoin_sim::{Rng, Scrap, Timed, fuzz};
 
 /// Frames as they are, and as they are after some damage.
-fn damaged(rng: &mut Rng, good: &[&str]) -> Vec<u8> {
-    let mut bytes = rng.pick(good).as_bytes().to_vec();
+fn damaged<T: AsRef<[u8]> + Clone>(rng: &mut Rng, good: &[T]) -> Vec<u8> {
+    let mut bytes = rng.pick(good).as_ref().to_vec();
     for _ in 0..rng.below(4) {
         let at = rng.below(bytes.len() as u64) as usize;
         match rng.below(5) {
@@ -80,4 +82,37 @@ fn supabase_sessions_survive_anything() {
         let choices: Vec<_> = (0..rng.below(100)).map(|_| rng.number() as u32).collect();
         fuzz::supabase_ops(seed, &choices, seed % 2 == 0);
     }
+}
+
+#[test]
+fn presence_is_the_naive_one_whatever_is_said() {
+    for seed in 0..2_000 {
+        let mut rng = Rng::new(seed);
+        // Of few bits each, or a key would nearly always have something of everything.
+        let bits = |rng: &mut Rng| (rng.number() & rng.number() & rng.number()) as u32 & 0x00ff_ffff;
+        let message = |rng: &mut Rng| bits(rng) | (rng.below(2) as u32) << 24 | (rng.below(6) as u32 / 5) << 31;
+        let messages: Vec<_> = (0..rng.below(40)).map(|_| message(&mut rng)).collect();
+        fuzz::presence(&messages);
+    }
+}
+
+#[test]
+fn changes_and_filters_are_read_as_a_parser_reads_them() {
+    let (changes, filters) = (corpus("postgres_change"), corpus("postgres_filter"));
+    changes.iter().for_each(|change| fuzz::postgres_change(change));
+    filters.iter().for_each(|filter| fuzz::postgres_filter(filter));
+    let mut rng = Rng::new(2);
+    for _ in 0..20_000 {
+        fuzz::postgres_change(&damaged(&mut rng, &changes));
+        fuzz::postgres_filter(&damaged(&mut rng, &filters));
+    }
+}
+
+/// What the fuzzer of a target begins with.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = format!("{}/../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 8, "{folder}");
+    files.into_iter().map(|file| fs::read(file).unwrap()).collect()
 }

@@ -1,16 +1,14 @@
 //! Presence against a server that keeps it naively, and against recorded ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rejoin_core::Payload;
 use rejoin_core::phoenix::{Meta, Presence, PresenceChange, PresenceChanges, PresenceLimits};
 use rejoin_recording::{Dir, Row};
+use rejoin_sim::fuzz::{Shown, follow, shown};
 use rejoin_sim::replay;
 use serde_json::{Value, json};
-
-/// Who is present, as key and refs.
-type Shown = BTreeMap<String, BTreeSet<String>>;
 
 /// What others do, and what happens between the server and the one client that is watched.
 #[derive(Clone, Debug)]
@@ -169,8 +167,9 @@ impl World {
     }
 }
 
+/// Keys are whatever their connections say.
 fn name(key: u8) -> String {
-    format!("user {key}")
+    ["__proto__", "", "a \"key\"\\\u{0}é"][usize::from(key)].into()
 }
 
 fn members(metas: Vec<(u8, Value)>) -> Value {
@@ -180,42 +179,6 @@ fn members(metas: Vec<(u8, Value)>) -> Value {
         presence["metas"].as_array_mut().unwrap().push(meta);
     }
     members.into()
-}
-
-fn refs(metas: &[Meta]) -> BTreeSet<String> {
-    metas.iter().map(|meta| meta.phx_ref.to_string()).collect()
-}
-
-fn shown(presence: &Presence) -> Shown {
-    presence.iter().map(|(key, metas)| (key.to_owned(), refs(metas))).collect()
-}
-
-/// Applies a change to what an application knows, which it must fit.
-fn follow(told: &mut Shown, change: PresenceChange) {
-    match change {
-        PresenceChange::Join { key, current, joined } => {
-            let known = told.entry(key.to_string()).or_default();
-            assert_eq!(*known, refs(&current));
-            assert!(known.is_disjoint(&refs(&joined)) && !joined.is_empty());
-            known.extend(refs(&joined));
-        }
-        PresenceChange::Update { key, old, new } => {
-            assert_eq!(new.phx_ref_prev.as_ref(), Some(&old.phx_ref));
-            let known = told.get_mut(key.as_str()).expect("only who is there is updated");
-            assert!(known.remove(old.phx_ref.as_str()) && known.insert(new.phx_ref.to_string()));
-        }
-        PresenceChange::Leave { key, current, left } => {
-            let known = told.get_mut(key.as_str()).expect("only who is there leaves");
-            assert!(known.is_superset(&refs(&left)) && !left.is_empty());
-            known.retain(|phx_ref| !refs(&left).contains(phx_ref));
-            assert_eq!(*known, refs(&current));
-            if known.is_empty() {
-                told.remove(key.as_str());
-            }
-        }
-        PresenceChange::Sync => {}
-        other => panic!("an unknown change: {other:?}"),
-    }
 }
 
 proptest! {
