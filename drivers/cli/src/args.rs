@@ -4,6 +4,9 @@ use std::fmt;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
+/// The heading of options that mean nothing to another dialect.
+const OF_SUPABASE: &str = "Options of --dialect supabase";
+
 /// Realtime channels that always come back: talk to Phoenix Channels and Supabase Realtime, serve
 /// Phoenix Channels, or read a recorded conversation.
 #[derive(Debug, Parser)]
@@ -58,11 +61,11 @@ pub(crate) struct ConnectionArgs {
     pub(crate) runtime: RuntimeName,
 }
 
-/// What `--dialect supabase` has besides. Variables are read there and nowhere else, so that no
-/// help shows what is in them.
+/// Which project, who comes, and to which kind of channels. Variables are read there and nowhere
+/// else, so that no help shows what is in them.
 #[derive(Group)]
-#[command(next_help_heading = "Options of --dialect supabase")]
-pub(crate) struct SupabaseArgs {
+#[command(next_help_heading = OF_SUPABASE)]
+pub(crate) struct ProjectArgs {
     /// The project's anon or publishable key; default is the variable SUPABASE_KEY.
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) apikey: Option<String>,
@@ -75,12 +78,43 @@ pub(crate) struct SupabaseArgs {
     /// Join private channels: the database's policies decide who may.
     #[arg(long)]
     pub(crate) private: bool,
+}
+
+/// What `listen` and `send` have besides with `--dialect supabase`.
+#[derive(Debug, Group)]
+#[command(next_help_heading = OF_SUPABASE)]
+pub(crate) struct SupabaseArgs {
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
     /// Join with `self`: the client's own broadcasts come back to it.
     #[arg(long = "self")]
     pub(crate) echo: bool,
     /// Join with `ack`: the server answers broadcasts. `send` waits for the answers and prints them.
     #[arg(long)]
     pub(crate) ack: bool,
+}
+
+/// What `listen` alone has besides with `--dialect supabase`.
+#[derive(Debug, Group)]
+#[command(next_help_heading = OF_SUPABASE)]
+pub(crate) struct HearingArgs {
+    /// Hear of changes in the database: EVENT is insert, update, delete or *, SCHEMA and TABLE may be *,
+    /// and FILTER is such as id=eq.7. May be repeated.
+    #[arg(long, value_name = "SCHEMA.TABLE[:EVENT[:FILTER]]", allow_hyphen_values = true)]
+    pub(crate) postgres_changes: Vec<String>,
+    /// Hear who comes and goes.
+    #[arg(long)]
+    pub(crate) presence: bool,
+    /// What one's own presence is listed under; default is a key that the server makes up.
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) presence_key: Option<String>,
+    /// Hear first what was broadcast since then: a time such as 2026-01-31T12:00:00Z, a time ago such
+    /// as 10m, or milliseconds since 1970. Only on private channels.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) replay_since: Option<String>,
+    /// Hear first the newest N of these, 1 to 25; default 25.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) replay_limit: Option<String>,
 }
 
 #[derive(Debug, Group)]
@@ -117,6 +151,8 @@ pub(crate) struct ListenArgs {
     pub(crate) record: Option<String>,
     #[command(flatten)]
     pub(crate) supabase: SupabaseArgs,
+    #[command(flatten)]
+    pub(crate) hearing: HearingArgs,
 }
 
 #[derive(Debug, Group)]
@@ -153,9 +189,9 @@ pub(crate) struct SendArgs {
 }
 
 /// Without the credentials.
-impl fmt::Debug for SupabaseArgs {
+impl fmt::Debug for ProjectArgs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SupabaseArgs").finish_non_exhaustive()
+        f.debug_struct("ProjectArgs").finish_non_exhaustive()
     }
 }
 

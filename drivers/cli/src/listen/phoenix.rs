@@ -22,7 +22,7 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) fn check(args: &ListenArgs) -> Result<Self, Failure> {
-        refuse_options(&args.supabase)?;
+        refuse_options(args.supabase.given().chain(args.hearing.given()))?;
         let mut config = input::config(&args.url, &args.connection)?;
         config.close_timeout = CLOSE;
         config.params = input::params(&args.param)?;

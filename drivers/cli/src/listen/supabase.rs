@@ -25,7 +25,8 @@ impl Setup {
             let fix = "a Supabase join is made of --private, --self, --ack and the token; use those instead";
             return Err(Failure::usage("--join-payload", fix));
         }
-        let mut project = Project::check(&args.url, &args.connection, &args.supabase)?;
+        let mut project = Project::check_broadcasts(&args.url, &args.connection, &args.supabase)?;
+        project.hear(&args.hearing)?;
         let phoenix = &mut project.config.phoenix;
         phoenix.close_timeout = CLOSE;
         phoenix.params = params(&args.param)?;

@@ -25,7 +25,7 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) fn check(args: &SendArgs, topic: &Text) -> Result<Self, Failure> {
-        let mut project = Project::check(&args.url, &args.connection, &args.supabase)?;
+        let mut project = Project::check_broadcasts(&args.url, &args.connection, &args.supabase)?;
         // An answer that is to be waited for has to be asked for when joining.
         project.channel.broadcast.ack |= args.reply;
         let broadcast = Broadcast::new(event(&args.event)?, Payload::EMPTY);

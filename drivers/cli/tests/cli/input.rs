@@ -84,6 +84,29 @@ const BAD_FOR_SUPABASE: &[(&[&str], &[&str])] = &[
     (&["listen", "URL", "realtime:", "--apikey", "k"], &["TOPIC: ", "room-1"]),
     (&["listen", "URL", "a", "b", "a", "--apikey", "k"], &["TOPIC: ", "twice"]),
     (&["listen", "URL", "a", "realtime:a", "--apikey", "k"], &["TOPIC: ", "`realtime:a`", "twice"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--postgres-changes", "todos"], &["--postgres-changes: ", "SCHEMA"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--postgres-changes", "p."], &["--postgres-changes: ", "TABLE"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--postgres-changes", "p.t:new"], &["--postgres-changes: ", "EVENT"]),
+    (
+        &["listen", "URL", "t", "--apikey", "k", "--postgres-changes", "p.t:*:a=has.1"],
+        &["--postgres-changes: ", "`has`"],
+    ),
+    (
+        &["listen", "URL", "t", "--apikey", "k", "--postgres-changes", "p.t:*:a=eq.1,2"],
+        &["--postgres-changes: ", "quotes"],
+    ),
+    (&["listen", "URL", "t", "--apikey", "k", "--presence-key", "k"], &["--presence-key: ", "add --presence"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--presence", "--presence-key="], &["--presence-key: ", "empty"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--replay-since", "10m"], &["--replay-since: ", "add --private"]),
+    (
+        &["listen", "URL", "t", "--apikey", "k", "--private", "--replay-since", "1795262400"],
+        &["--replay-since: ", "seconds"],
+    ),
+    (
+        &["listen", "URL", "t", "--apikey", "k", "--private", "--replay-limit", "5"],
+        &["--replay-limit: ", "--replay-since"],
+    ),
+    (&["listen", "URL", "t", "--apikey", "k", "--private", "--replay-limit", "26"], &["--replay-limit: ", "1 to 25"]),
     (&["send", "URL", "realtime:", "e", "--apikey", "k"], &["TOPIC: ", "room-1"]),
     (&["send", "URL", "t", "", "--apikey", "k"], &["EVENT: ", "empty"]),
     (&["send", "URL", "t", LONG, "--apikey", "k"], &["EVENT: ", "256 bytes", "255", "--vsn 1"]),
@@ -94,6 +117,15 @@ const BAD_FOR_SUPABASE: &[(&[&str], &[&str])] = &[
 /// Options of the one dialect that the other has no use for.
 const OF_SUPABASE: &[&[&str]] =
     &[&["--apikey", "k"], &["--token", "t"], &["--token-file", "f"], &["--private"], &["--self"], &["--ack"]];
+
+/// The same of `listen` alone.
+const OF_SUPABASE_LISTENERS: &[&[&str]] = &[
+    &["--postgres-changes", "public.todos"],
+    &["--presence"],
+    &["--presence-key", "k"],
+    &["--replay-since", "10m"],
+    &["--replay-limit", "5"],
+];
 
 #[test]
 fn bad_input_is_one_line_that_names_the_argument_and_the_fix() {
@@ -107,6 +139,9 @@ fn bad_input_is_one_line_that_names_the_argument_and_the_fix() {
         let name = format!("{}: ", option[0]);
         is_refused(&[&["listen", "URL", "t"], *option].concat(), &[&name, "--dialect supabase"]);
         is_refused(&[&["send", "URL", "t", "e"], *option].concat(), &[&name, "--dialect supabase"]);
+    }
+    for option in OF_SUPABASE_LISTENERS {
+        is_refused(&[&["listen", "URL", "t"], *option].concat(), &[&format!("{}: ", option[0]), "--dialect supabase"]);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod demo;
 mod explain;
+mod hearing;
 mod input;
 mod loss;
 mod program;

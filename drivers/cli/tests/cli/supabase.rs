@@ -12,22 +12,22 @@ use crate::realtime::{Realtime, quick};
 use crate::record::Scratch;
 
 /// With characters that a URL has to encode, and none of them in the clear in any output.
-const KEY: &str = "sb_publishable_/S3CRET+KEY=";
+pub(crate) const KEY: &str = "sb_publishable_/S3CRET+KEY=";
 
 fn with_key<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     [arguments, &["--dialect", "supabase", "--apikey", KEY]].concat()
 }
 
-fn start(arguments: &[&str]) -> Program {
+pub(crate) fn start(arguments: &[&str]) -> Program {
     Program::start(&with_key(arguments))
 }
 
-fn run(arguments: &[&str]) -> Ended {
+pub(crate) fn run(arguments: &[&str]) -> Ended {
     start(arguments).ended()
 }
 
 /// A user's token, good for this many seconds.
-fn fresh(secs: u64) -> String {
+pub(crate) fn fresh(secs: u64) -> String {
     token("authenticated", i64::try_from(expiry(secs)).expect("soon"))
 }
 
@@ -36,7 +36,7 @@ fn expiry(secs: u64) -> u64 {
     now.as_secs() + secs
 }
 
-fn failed(ended: &Ended, names: &[&str]) {
+pub(crate) fn failed(ended: &Ended, names: &[&str]) {
     assert_eq!((ended.code, ended.stderr.lines().count()), (Some(1), 1), "{ended:?}");
     for name in names {
         assert!(ended.stderr.contains(name), "{name} is not in {ended:?}");

@@ -1,22 +1,28 @@
 //! What `--dialect supabase` needs, checked before anything is dialled: a project, its key, who
 //! joins its channels, and how.
 
+mod binding;
+mod replay;
+
 use std::fs::File;
 use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
 use rejoin_core::Text;
-use rejoin_core::supabase::{AccessToken, AuthError, ChannelConfig, Config, SupabaseConfigError, topic_of};
+use rejoin_core::supabase::{
+    AccessToken, AuthError, ChannelConfig, Config, PostgresBinding, SupabaseConfigError, topic_of,
+};
 use rejoin_core::wire::Serializer;
 use rejoin_pump::supabase::ConnectOptions;
 use rejoin_pump::{BoxFuture, Tap, TokenProvider, TokenProviderError};
 
-use crate::args::{ConnectionArgs, SupabaseArgs};
+use crate::args::{ConnectionArgs, HearingArgs, ProjectArgs, SupabaseArgs};
 use crate::failure::Failure;
 use crate::input;
 
 const KEY: &str = "SUPABASE_KEY";
 const TOKEN: &str = "SUPABASE_TOKEN";
+const NEEDS_PRESENCE: &str = "it is about presence, which is not asked for; add --presence";
 /// What one byte of a binary frame's header can count to.
 const NAME_BYTES: usize = 255;
 
@@ -29,7 +35,7 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    pub(crate) fn check(url: &str, connection: &ConnectionArgs, args: &SupabaseArgs) -> Result<Self, Failure> {
+    pub(crate) fn check(url: &str, connection: &ConnectionArgs, args: &ProjectArgs) -> Result<Self, Failure> {
         let key = Secret::given("--apikey", args.apikey.as_deref(), KEY)?;
         let (name, key) = key.as_ref().map_or(("--apikey", ""), |key| (key.name, &key.value));
         let mut config = Config::for_project(url, key).map_err(|error| match error {
@@ -61,8 +67,41 @@ impl Project {
 
         let mut channel = ChannelConfig::default();
         channel.private = args.private;
-        (channel.broadcast.echo, channel.broadcast.ack) = (args.echo, args.ack);
         Ok(Self { config, channel, tokens })
+    }
+
+    /// The same, with what `listen` and `send` may ask for.
+    pub(crate) fn check_broadcasts(
+        url: &str,
+        connection: &ConnectionArgs,
+        args: &SupabaseArgs,
+    ) -> Result<Self, Failure> {
+        let mut project = Self::check(url, connection, &args.project)?;
+        (project.channel.broadcast.echo, project.channel.broadcast.ack) = (args.echo, args.ack);
+        Ok(project)
+    }
+
+    /// Takes note of what is to be heard besides broadcasts.
+    pub(crate) fn hear(&mut self, args: &HearingArgs) -> Result<(), Failure> {
+        self.channel.postgres_changes = bindings(&args.postgres_changes)?;
+        match (&args.presence_key, args.presence) {
+            (Some(_), false) => return Err(Failure::usage("--presence-key", NEEDS_PRESENCE)),
+            (Some(key), true) if key.is_empty() => {
+                return Err(Failure::usage("--presence-key", "it is empty; write a name such as ann, or leave it out"));
+            }
+            (key, true) => {
+                self.channel = std::mem::take(&mut self.channel).presence(key.as_deref().unwrap_or_default());
+            }
+            (None, false) => {}
+        }
+        self.channel.broadcast.replay =
+            replay::replay(args.replay_since.as_deref(), args.replay_limit.as_deref(), SystemTime::now())?;
+        match self.channel.broadcast.replay {
+            Some(_) if !self.channel.private => {
+                Err(Failure::usage("--replay-since", "only private channels replay broadcasts; add --private"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Options of a client that waits to be told to connect: nothing may happen before the inbox is
@@ -77,19 +116,45 @@ impl Project {
     }
 }
 
+/// The database changes to hear of.
+pub(crate) fn bindings(texts: &[String]) -> Result<Vec<PostgresBinding>, Failure> {
+    texts.iter().map(|text| binding::binding(text)).collect()
+}
+
 /// Options that mean nothing to another dialect are not ignored in silence.
-pub(crate) fn refuse_options(args: &SupabaseArgs) -> Result<(), Failure> {
-    let given = [
-        ("--apikey", args.apikey.is_some()),
-        ("--token", args.token.is_some()),
-        ("--token-file", args.token_file.is_some()),
-        ("--private", args.private),
-        ("--self", args.echo),
-        ("--ack", args.ack),
-    ];
-    match given.iter().find(|(_, given)| *given) {
+pub(crate) fn refuse_options(given: impl IntoIterator<Item = (&'static str, bool)>) -> Result<(), Failure> {
+    match given.into_iter().find(|(_, given)| *given) {
         Some((name, _)) => Err(Failure::usage(name, "it is Supabase's; add --dialect supabase, or leave it out")),
         None => Ok(()),
+    }
+}
+
+impl ProjectArgs {
+    pub(crate) const fn given(&self) -> [(&'static str, bool); 4] {
+        [
+            ("--apikey", self.apikey.is_some()),
+            ("--token", self.token.is_some()),
+            ("--token-file", self.token_file.is_some()),
+            ("--private", self.private),
+        ]
+    }
+}
+
+impl SupabaseArgs {
+    pub(crate) fn given(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        self.project.given().into_iter().chain([("--self", self.echo), ("--ack", self.ack)])
+    }
+}
+
+impl HearingArgs {
+    pub(crate) const fn given(&self) -> [(&'static str, bool); 5] {
+        [
+            ("--postgres-changes", !self.postgres_changes.is_empty()),
+            ("--presence", self.presence),
+            ("--presence-key", self.presence_key.is_some()),
+            ("--replay-since", self.replay_since.is_some()),
+            ("--replay-limit", self.replay_limit.is_some()),
+        ]
     }
 }
 
