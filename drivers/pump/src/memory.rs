@@ -1,8 +1,8 @@
 //! A runtime without sockets and without waiting: for testing code over the handles.
 //!
-//! [`MemoryRuntime::connect`](crate::Runtime::connect) gives one end of an in-memory pipe to the
-//! pump; [`MemoryListener::accept`] gives the other end to the test, which serves it with
-//! [`serve`](crate::serve). Time stands still until [`MemoryRuntime::advance`] moves it; the wall
+//! [`MemoryRuntime::dial`](crate::Runtime::dial) gives one end of an in-memory pipe to the pump,
+//! whatever the host is called; [`MemoryListener::accept`] gives the other end to the test, which
+//! serves it with [`serve`](crate::serve). Time stands still until [`MemoryRuntime::advance`] moves it; the wall
 //! clock begins at 1 800 000 000 s after the Unix epoch and moves with it, or alone when
 //! [`MemoryRuntime::suspend`] says that the host slept.
 //!
@@ -49,16 +49,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
-use async_tungstenite::WebSocketStream;
-use async_tungstenite::tungstenite::protocol::Role;
 use futures_io::{AsyncRead, AsyncWrite};
-use rejoin_core::phoenix::serializer_of;
-use rejoin_core::{ConnectRequest, OpenError};
+use rejoin_core::OpenError;
 
-use crate::accept::Accepted;
-use crate::read_ahead::ReadAhead;
+use crate::accept::{AcceptOptions, Accepted, UpgradeRequest};
 use crate::runtime::{BoxFuture, Runtime};
-use crate::websocket::websocket_config;
 
 /// Bytes that a pipe holds in each direction before its writer waits.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -78,7 +73,7 @@ pub fn network() -> (MemoryRuntime, MemoryListener) {
 /// A [`Runtime`] whose connections are pipes and whose time is told by the test.
 #[derive(Clone)]
 pub struct MemoryRuntime {
-    dialled: Sender<(ConnectRequest, MemoryIo, usize)>,
+    dialled: Sender<MemoryIo>,
     time: Arc<Mutex<Time>>,
 }
 
@@ -119,22 +114,12 @@ impl Runtime for MemoryRuntime {
     type Io = MemoryIo;
     type Sleep = MemorySleep;
 
-    fn connect(
-        &self,
-        request: ConnectRequest,
-        frame_bytes: usize,
-    ) -> BoxFuture<Result<WebSocketStream<ReadAhead<MemoryIo>>, OpenError>> {
+    fn dial(&self, _: String, _: u16, _: bool) -> BoxFuture<Result<MemoryIo, OpenError>> {
         let dialled = self.dialled.clone();
         Box::pin(async move {
             let (ours, theirs) = pipe();
-            let refused = |_| OpenError::io("nobody listens");
-            dialled.send((request, theirs, frame_bytes)).await.map_err(refused)?;
-            Ok(WebSocketStream::from_raw_socket(
-                ReadAhead::new(ours),
-                Role::Client,
-                Some(websocket_config(frame_bytes)),
-            )
-            .await)
+            dialled.send(theirs).await.map_err(|_| OpenError::io("nobody listens"))?;
+            Ok(ours)
         })
     }
 
@@ -154,18 +139,26 @@ impl Runtime for MemoryRuntime {
 /// The server side of a [`network`].
 #[derive(Clone)]
 pub struct MemoryListener {
-    accepted: Receiver<(ConnectRequest, MemoryIo, usize)>,
+    accepted: Receiver<MemoryIo>,
 }
 
 impl MemoryListener {
-    /// The next connection; `None` once every runtime of the network is gone. A `vsn` that nobody
-    /// speaks is served as 1.0.0.
+    /// The next WebSocket, of any path; `None` once every runtime of the network is gone. Who asks
+    /// for something else or speaks a `vsn` that nobody does is refused.
     pub async fn accept(&self) -> Option<Accepted<MemoryIo>> {
-        let (request, io, frame_bytes) = self.accepted.recv().await.ok()?;
-        let config = websocket_config(frame_bytes);
-        let websocket = WebSocketStream::from_raw_socket(ReadAhead::new(io), Role::Server, Some(config)).await;
-        let serializer = serializer_of(&request.url).unwrap_or(rejoin_core::wire::Serializer::V1);
-        Some(Accepted { websocket, serializer, target: request.url })
+        loop {
+            let request = UpgradeRequest::read(self.accept_io().await?).await;
+            let accepted = async { request?.accept(AcceptOptions::default().frame_bytes).await }.await;
+            if let Ok(accepted) = accepted {
+                return Some(accepted);
+            }
+        }
+    }
+
+    /// The next connection, of which nothing was read; `None` once every runtime of the network is
+    /// gone.
+    pub async fn accept_io(&self) -> Option<MemoryIo> {
+        self.accepted.recv().await.ok()
     }
 }
 

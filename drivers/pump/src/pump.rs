@@ -15,6 +15,7 @@ use crate::link::{Link, Read, Up};
 use crate::read_ahead::ReadAhead;
 use crate::runtime::Runtime;
 use crate::tap::{Direction, Tap};
+use crate::websocket;
 
 /// Messages read before the readers of their events get a turn.
 const READS_A_POLL: usize = 128;
@@ -305,7 +306,7 @@ where
                     old.poll_flush(cx);
                 }
                 let conn = request.conn;
-                let attempt = self.runtime.connect(request, self.frame_bytes);
+                let attempt = websocket::connect(&self.runtime, request, self.frame_bytes);
                 self.link = Link::Dialling { conn, attempt };
             }
             TransportAction::Send { conn, frame } => {

@@ -1,33 +1,28 @@
-//! What a runtime has to bring: connecting, sleeping, and the time.
+//! What a runtime has to bring: dialling, sleeping, and the time.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use async_tungstenite::WebSocketStream;
 use futures_io::{AsyncRead, AsyncWrite};
-use rejoin_core::{ConnectRequest, OpenError};
+use rejoin_core::OpenError;
 
 use crate::clock;
-use crate::read_ahead::ReadAhead;
 
 /// A future in a box; runtimes make one a connection attempt.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The part of an async runtime that a pump needs.
-pub trait Runtime: Send + Sync + Unpin + 'static {
+/// The part of an async runtime that a pump needs. A handle: clones are cheap and mean the same.
+pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     /// A connected byte stream, encrypted or not.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     /// A timer.
     type Sleep: Future<Output = ()> + Send + 'static;
 
-    /// Connects and upgrades. Dropping the future gives the attempt up; the machine's own timeout
-    /// bounds it. `frame_bytes` is the largest message to accept.
-    fn connect(
-        &self,
-        request: ConnectRequest,
-        frame_bytes: usize,
-    ) -> BoxFuture<Result<WebSocketStream<ReadAhead<Self::Io>>, OpenError>>;
+    /// Connects to a host, which is a name or an address without brackets, and if it shall be
+    /// `secure` does the TLS handshake. Dropping the future gives the attempt up; whoever dials
+    /// bounds it in time.
+    fn dial(&self, host: String, port: u16, secure: bool) -> BoxFuture<Result<Self::Io, OpenError>>;
 
     /// Completes at `deadline`.
     fn sleep_until(&self, deadline: Instant) -> Self::Sleep;

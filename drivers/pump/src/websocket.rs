@@ -1,4 +1,4 @@
-//! Where tungstenite is told our limits, and its errors are told apart.
+//! The client's upgrade: where tungstenite is told our limits, and its errors are told apart.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +16,7 @@ use rejoin_core::{ConnectRequest, Frame, OpenError, Text};
 
 use crate::clock::unix_time;
 use crate::read_ahead::ReadAhead;
+use crate::runtime::{BoxFuture, Runtime};
 
 /// Per connection, allocated for as long as it lives; messages larger than this get room of their own.
 const READ_BUFFER: usize = 8 * 1024;
@@ -36,15 +37,35 @@ pub fn websocket_config(frame_bytes: usize) -> WebSocketConfig {
         .max_frame_size(Some(frame_bytes))
 }
 
-/// Host (without brackets) and port that a request's URL names.
-///
-/// # Errors
-/// If the URL has no host.
-pub fn host_and_port(request: &ConnectRequest) -> Result<(String, u16), OpenError> {
-    let uri: Uri = request.url.parse().map_err(|_| cannot_be_dialled())?;
-    let host = uri.host().ok_or_else(|| OpenError::io("the URL has no host"))?;
-    let default = if uri.scheme_str() == Some("wss") { 443 } else { 80 };
-    Ok((host.trim_matches(['[', ']']).to_owned(), uri.port_u16().unwrap_or(default)))
+/// Dials and upgrades. Dropping the future gives the attempt up. `frame_bytes` is the largest
+/// message to accept.
+pub(crate) fn connect<R: Runtime>(
+    runtime: &R,
+    request: ConnectRequest,
+    frame_bytes: usize,
+) -> BoxFuture<Result<WebSocketStream<ReadAhead<R::Io>>, OpenError>> {
+    let origin = request.url.parse().map_err(|_| cannot_be_dialled()).and_then(|uri| Origin::of(&uri));
+    let dialling = origin.map(|Origin { host, port, secure }| runtime.dial(host, port, secure));
+    Box::pin(async move { open_websocket(&request, frame_bytes, dialling?.await?).await })
+}
+
+/// Where to dial to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Without brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) secure: bool,
+}
+
+impl Origin {
+    pub(crate) fn of(uri: &Uri) -> Result<Self, OpenError> {
+        let host = uri.host().ok_or_else(|| OpenError::io("the URL has no host"))?;
+        let secure = matches!(uri.scheme_str(), Some("wss" | "https"));
+        let default = if secure { 443 } else { 80 };
+        let host = host.trim_matches(['[', ']']).to_owned();
+        Ok(Self { host, port: uri.port_u16().unwrap_or(default), secure })
+    }
 }
 
 /// The client's half of the WebSocket handshake over a connected stream.
@@ -71,8 +92,7 @@ where
 
 /// What a failed handshake means. A refusal's `Retry-After` may be a date, so the time since the
 /// Unix epoch is asked for.
-#[must_use]
-pub fn open_error(error: Error, unix_time: Duration) -> OpenError {
+fn open_error(error: Error, unix_time: Duration) -> OpenError {
     match error {
         Error::Http(response) => {
             let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -109,7 +129,7 @@ fn cannot_be_dialled() -> OpenError {
 
 /// What a `Retry-After` asks for: seconds, or a date in one of HTTP's three formats, of which a
 /// past one asks for no delay (RFC 9110, section 10.2.3). Anything else counts as absent.
-fn delay(retry_after: &str, unix_time: Duration) -> Option<Duration> {
+pub(crate) fn delay(retry_after: &str, unix_time: Duration) -> Option<Duration> {
     let value = retry_after.trim();
     if value.bytes().all(|byte| byte.is_ascii_digit()) {
         return value.parse().ok().map(Duration::from_secs);
@@ -246,11 +266,18 @@ mod tests {
     }
 
     #[test]
-    fn hosts_and_ports_are_taken_from_the_url() {
-        let target = |url: &str| host_and_port(&request(url)).ok();
-        assert_eq!(target("ws://host/socket"), Some(("host".into(), 80)));
-        assert_eq!(target("wss://host/socket?a=b"), Some(("host".into(), 443)));
-        assert_eq!(target("ws://[::1]:4000/"), Some(("::1".into(), 4000)));
-        assert_eq!(target("/socket"), None);
+    fn where_to_dial_to_is_taken_from_the_url() {
+        let origin = |url: &str| Origin::of(&url.parse().unwrap()).ok();
+        let at = |host: &str, port, secure| Some(Origin { host: host.into(), port, secure });
+        for (url, expected) in [
+            ("ws://host/socket", at("host", 80, false)),
+            ("http://host", at("host", 80, false)),
+            ("wss://host/socket?a=b", at("host", 443, true)),
+            ("https://host:80/", at("host", 80, true)),
+            ("ws://[::1]:4000/", at("::1", 4000, false)),
+            ("/socket", None),
+        ] {
+            assert_eq!(origin(url), expected, "{url}");
+        }
     }
 }

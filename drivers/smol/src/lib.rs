@@ -38,10 +38,9 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use async_io::{Async, Timer};
-use async_tungstenite::WebSocketStream;
 use futures_util::future::Either;
+use rejoin_pump::core::OpenError;
 use rejoin_pump::core::phoenix::Config;
-use rejoin_pump::core::{ConnectRequest, OpenError};
 
 pub use rejoin_pump::*;
 
@@ -82,17 +81,11 @@ impl Runtime for SmolRuntime {
     type Io = Io;
     type Sleep = Sleep;
 
-    fn connect(
-        &self,
-        request: ConnectRequest,
-        frame_bytes: usize,
-    ) -> BoxFuture<Result<WebSocketStream<ReadAhead<Io>>, OpenError>> {
+    fn dial(&self, host: String, port: u16, secure: bool) -> BoxFuture<Result<Io, OpenError>> {
         let runtime = self.clone();
         Box::pin(async move {
-            let (host, port) = host_and_port(&request)?;
-            let tcp = dial(&host, port).await.map_err(|error| OpenError::io(error.to_string()))?;
-            let io = if request.url.starts_with("wss:") { runtime.encrypt(&host, tcp).await? } else { plain(tcp) };
-            open_websocket(&request, frame_bytes, io).await
+            let tcp = connect_tcp(&host, port).await.map_err(|error| OpenError::io(error.to_string()))?;
+            if secure { runtime.encrypt(&host, tcp).await } else { Ok(plain(tcp)) }
         })
     }
 
@@ -116,7 +109,7 @@ impl SmolRuntime {
 
     #[cfg(not(feature = "rustls"))]
     async fn encrypt(&self, _: &str, _: Async<TcpStream>) -> Result<Io, OpenError> {
-        Err(OpenError::io("wss:// needs the feature `rustls` of rejoin-smol"))
+        Err(OpenError::io("wss:// and https:// need the feature `rustls` of rejoin-smol"))
     }
 }
 
@@ -132,7 +125,7 @@ impl Future for Sleep {
 }
 
 /// Tries every address of the host in turn.
-async fn dial(host: &str, port: u16) -> std::io::Result<Async<TcpStream>> {
+async fn connect_tcp(host: &str, port: u16) -> std::io::Result<Async<TcpStream>> {
     let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
     for address in smol::net::resolve((host, port)).await? {
         match Async::<TcpStream>::connect(address).await {

@@ -35,10 +35,9 @@ pub mod tls;
 use std::future::Future;
 use std::time::Instant;
 
-use async_tungstenite::WebSocketStream;
 use futures_util::future::Either;
+use rejoin_pump::core::OpenError;
 use rejoin_pump::core::phoenix::Config;
-use rejoin_pump::core::{ConnectRequest, OpenError};
 use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
@@ -81,17 +80,11 @@ impl Runtime for TokioRuntime {
     type Io = Io;
     type Sleep = tokio::time::Sleep;
 
-    fn connect(
-        &self,
-        request: ConnectRequest,
-        frame_bytes: usize,
-    ) -> BoxFuture<Result<WebSocketStream<ReadAhead<Io>>, OpenError>> {
+    fn dial(&self, host: String, port: u16, secure: bool) -> BoxFuture<Result<Io, OpenError>> {
         let runtime = self.clone();
         Box::pin(async move {
-            let (host, port) = host_and_port(&request)?;
-            let tcp = dial(&host, port).await.map_err(|error| OpenError::io(error.to_string()))?;
-            let io = if request.url.starts_with("wss:") { runtime.encrypt(&host, tcp).await? } else { plain(tcp) };
-            open_websocket(&request, frame_bytes, io).await
+            let tcp = connect_tcp(&host, port).await.map_err(|error| OpenError::io(error.to_string()))?;
+            if secure { runtime.encrypt(&host, tcp).await } else { Ok(plain(tcp)) }
         })
     }
 
@@ -115,12 +108,12 @@ impl TokioRuntime {
 
     #[cfg(not(feature = "rustls"))]
     async fn encrypt(&self, _: &str, _: TcpStream) -> Result<Io, OpenError> {
-        Err(OpenError::io("wss:// needs the feature `rustls` of rejoin-tokio"))
+        Err(OpenError::io("wss:// and https:// need the feature `rustls` of rejoin-tokio"))
     }
 }
 
 /// Tries every address of the host in turn.
-async fn dial(host: &str, port: u16) -> std::io::Result<TcpStream> {
+async fn connect_tcp(host: &str, port: u16) -> std::io::Result<TcpStream> {
     let tcp = TcpStream::connect((host, port)).await?;
     tcp.set_nodelay(true)?;
     Ok(tcp)
