@@ -26,6 +26,9 @@ pub(crate) enum Command {
     Listen(ListenArgs),
     /// Join a topic, push messages into it and leave.
     Send(SendArgs),
+    /// Go the whole way to a server, from its name to a message that comes back, and print how each
+    /// step stands and what to do.
+    Doctor(DoctorArgs),
     /// Print a recorded conversation decoded, a line a frame, and mark what is malformed.
     Explain(ExplainArgs),
 }
@@ -186,6 +189,33 @@ pub(crate) struct SendArgs {
     pub(crate) timeout: String,
     #[command(flatten)]
     pub(crate) supabase: SupabaseArgs,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct DoctorArgs {
+    /// The socket's base, such as ws://localhost:4000/socket, or a Supabase project's URL, such as
+    /// https://PROJECT.supabase.co; http(s) and a final /websocket are fine.
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    /// The topic to join; default rejoin-doctor with Supabase, and none of Phoenix.
+    #[arg(long, value_name = "TOPIC", allow_hyphen_values = true)]
+    pub(crate) channel: Option<String>,
+    /// What is pushed into a Phoenix channel, which has to answer it; default ping.
+    #[arg(long, value_name = "EVENT", allow_hyphen_values = true)]
+    pub(crate) event: Option<String>,
+    /// A query parameter of the socket; may be repeated.
+    #[arg(long, value_name = "K=V", allow_hyphen_values = true)]
+    pub(crate) param: Vec<String>,
+    /// How long each step may take.
+    #[arg(long, value_name = "DURATION", default_value = "10s", allow_hyphen_values = true)]
+    pub(crate) timeout: String,
+    /// Print one JSON object a line instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
 }
 
 /// Without the credentials.

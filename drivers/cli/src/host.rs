@@ -24,6 +24,9 @@ pub(crate) trait Host: Clone + Send + Sync + 'static {
     /// Runs a future to its end in the background.
     fn start(&self, future: impl Future<Output = ()> + Send + 'static);
 
+    /// The addresses of a host.
+    fn resolve(&self, name: &str, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+
     /// Starts to listen.
     fn bind(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;
 
@@ -135,6 +138,10 @@ impl Host for SmolHost {
         smol::spawn(future).detach();
     }
 
+    async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        smol::net::resolve((name, port)).await
+    }
+
     async fn bind(&self, address: SocketAddr) -> io::Result<Self::Listener> {
         Self::Listener::bind(address)
     }
@@ -170,6 +177,10 @@ impl Host for TokioHost {
 
     fn start(&self, future: impl Future<Output = ()> + Send + 'static) {
         self.0.spawn(future);
+    }
+
+    async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(tokio::net::lookup_host((name, port)).await?.collect())
     }
 
     async fn bind(&self, address: SocketAddr) -> io::Result<Self::Listener> {

@@ -93,17 +93,22 @@ pub(crate) fn payload_or_stdin(argument: &str, text: Option<&str>) -> Result<Pay
 }
 
 /// A topic that can be joined.
-pub(crate) fn topic(text: &str) -> Result<Text, Failure> {
+pub(crate) fn topic(argument: &str, text: &str) -> Result<Text, Failure> {
     match text {
-        "" => Err(Failure::usage("TOPIC", "it is empty; write a name such as room:lobby")),
-        "phoenix" => Err(Failure::usage("TOPIC", "`phoenix` is the connection's own; write a name such as room:lobby")),
+        "" => Err(Failure::usage(argument, "it is empty; write a name such as room:lobby")),
+        "phoenix" => {
+            Err(Failure::usage(argument, "`phoenix` is the connection's own; write a name such as room:lobby"))
+        }
         topic => Ok(topic.into()),
     }
 }
 
 /// Topics that can be joined by one client, each of which `check` accepts.
-pub(crate) fn topics(texts: &[String], check: impl Fn(&str) -> Result<Text, Failure>) -> Result<Vec<Text>, Failure> {
-    let topics: Vec<Text> = texts.iter().map(|text| check(text)).collect::<Result<_, _>>()?;
+pub(crate) fn topics(
+    texts: &[String],
+    check: impl Fn(&str, &str) -> Result<Text, Failure>,
+) -> Result<Vec<Text>, Failure> {
+    let topics: Vec<Text> = texts.iter().map(|text| check("TOPIC", text)).collect::<Result<_, _>>()?;
     for (at, topic) in topics.iter().enumerate() {
         if topics[..at].contains(topic) {
             return Err(Failure::usage("TOPIC", format!("`{topic}` is there twice; name each topic once")));
@@ -113,12 +118,12 @@ pub(crate) fn topics(texts: &[String], check: impl Fn(&str) -> Result<Text, Fail
 }
 
 /// An event that an application may push.
-pub(crate) fn event(text: &str) -> Result<Text, Failure> {
+pub(crate) fn event(argument: &str, text: &str) -> Result<Text, Failure> {
     if text.is_empty() {
-        return Err(Failure::usage("EVENT", "it is empty; write a name such as shout"));
+        return Err(Failure::usage(argument, "it is empty; write a name such as shout"));
     }
     if text.starts_with("phx_") {
-        return Err(Failure::usage("EVENT", format!("`{text}` belongs to the protocol; write a name without phx_")));
+        return Err(Failure::usage(argument, format!("`{text}` belongs to the protocol; write a name without phx_")));
     }
     Ok(text.into())
 }

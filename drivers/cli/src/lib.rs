@@ -1,4 +1,4 @@
-//! The command line of Rejoin: `rejoin demo | serve | listen | send | explain`.
+//! The command line of Rejoin: `rejoin demo | serve | listen | send | doctor | explain`.
 //!
 //! Names, outputs and exit codes are a contract: 0 for what went as asked, 1 for what went wrong on
 //! the way, 2 for input that could never have worked, with one line on stderr that says what it was.
@@ -6,6 +6,7 @@
 
 mod args;
 mod demo;
+mod doctor;
 mod explain;
 mod failure;
 mod host;
@@ -77,6 +78,10 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::Send(args) => {
             let (plan, runtime) = (send::Plan::check(&args)?, args.connection.runtime);
             host::run(runtime, send::Sending { plan, interrupts: Interrupts::install(1)? })
+        }
+        Command::Doctor(args) => {
+            let (plan, runtime) = (doctor::Plan::check(&args)?, args.connection.runtime);
+            host::run(runtime, doctor::Examination { plan, interrupts: Interrupts::install(1)? })
         }
         Command::Explain(args) => explain::explain(&args.file),
     }

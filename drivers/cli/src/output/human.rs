@@ -8,15 +8,16 @@ use rejoin_core::Payload;
 
 use super::{Line, Retry};
 
-const GREEN: &str = "\x1b[32m";
+pub(super) const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
-const RED: &str = "\x1b[31m";
-const PLAIN: &str = "";
+pub(super) const RED: &str = "\x1b[31m";
+pub(super) const PLAIN: &str = "";
+pub(super) const END: &str = "\x1b[0m";
 
 pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, colours: bool) {
     let text = text(line);
     let colour = if colours { colour(line.event) } else { PLAIN };
-    let end = if colour.is_empty() { "" } else { "\x1b[0m" };
+    let end = if colour.is_empty() { PLAIN } else { END };
     out.extend_from_slice(colour.as_bytes());
     out.extend_from_slice(printable(&text).as_bytes());
     out.extend_from_slice(end.as_bytes());

@@ -12,8 +12,7 @@ use super::{Line, Retry, epoch_millis};
 
 /// Appends the line. The order of the fields is part of the contract.
 pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, at_ms: u128) {
-    let mut object = Object { out };
-    object.open(at_ms);
+    let mut object = Object::open(out, at_ms);
     object.string("event", line.event);
     for (key, text) in [("topic", line.topic), ("name", line.name)] {
         if let Some(text) = text {
@@ -71,26 +70,28 @@ pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, at_ms: u128) {
     object.close();
 }
 
-struct Object<'a> {
+/// An object that is being written.
+pub(super) struct Object<'a> {
     out: &'a mut Vec<u8>,
 }
 
 /// Writing into memory cannot fail.
-impl Object<'_> {
-    fn open(&mut self, at_ms: u128) {
-        let _ = write!(self.out, "{{\"at_ms\":{at_ms}");
+impl<'a> Object<'a> {
+    pub(super) fn open(out: &'a mut Vec<u8>, at_ms: u128) -> Self {
+        let _ = write!(out, "{{\"at_ms\":{at_ms}");
+        Self { out }
     }
 
-    fn raw(&mut self, key: &str, json: &str) {
+    pub(super) fn raw(&mut self, key: &str, json: &str) {
         let _ = write!(self.out, ",\"{key}\":{json}");
     }
 
-    fn string(&mut self, key: &str, text: &str) {
+    pub(super) fn string(&mut self, key: &str, text: &str) {
         let _ = write!(self.out, ",\"{key}\":");
         let _ = serde_json::to_writer(&mut *self.out, text);
     }
 
-    fn close(&mut self) {
+    pub(super) fn close(self) {
         self.out.extend_from_slice(b"}\n");
     }
 }

@@ -1,5 +1,6 @@
 //! The standard output: batches of lines, in JSON or as text, until nobody reads them any more.
 
+mod check;
 mod human;
 mod json;
 mod line;
@@ -9,6 +10,7 @@ mod supabase;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::SystemTime;
 
+pub(crate) use check::{Check, Standing};
 pub(crate) use human::{plural, printable, shown};
 pub(crate) use line::{Line, Retry, json_error};
 
@@ -46,6 +48,15 @@ impl Printer {
             Format::Human { colours } => human::write(&mut self.batch, line, colours),
         }
         if self.batch.len() >= BATCH { self.flush() } else { Ok(()) }
+    }
+
+    /// Prints a check at once: whoever waits for the next one wants to see it.
+    pub(crate) fn print_check(&mut self, check: &Check<'_>) -> Result<(), ReaderGone> {
+        match self.format {
+            Format::Json => check.write_json(&mut self.batch, epoch_millis(SystemTime::now())),
+            Format::Human { colours } => check.write_human(&mut self.batch, colours),
+        }
+        self.flush()
     }
 
     /// Writes the batch.

@@ -47,11 +47,13 @@ enum Setup {
 impl Plan {
     pub(crate) fn check(args: &SendArgs) -> Result<Self, Failure> {
         let (mut setup, topic, wants_reply) = match args.connection.dialect {
-            Dialect::Phoenix => {
-                (Setup::Phoenix(Box::new(phoenix::Setup::check(args)?)), input::topic(&args.topic)?, args.reply)
-            }
+            Dialect::Phoenix => (
+                Setup::Phoenix(Box::new(phoenix::Setup::check(args)?)),
+                input::topic("TOPIC", &args.topic)?,
+                args.reply,
+            ),
             Dialect::Supabase => {
-                let topic = crate::supabase::topic(&args.topic)?;
+                let topic = crate::supabase::topic("TOPIC", &args.topic)?;
                 let setup = supabase::Setup::check(args, &topic)?;
                 let wants_reply = setup.wants_reply();
                 (Setup::Supabase(Box::new(setup)), topic, wants_reply)

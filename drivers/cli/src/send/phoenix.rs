@@ -25,7 +25,7 @@ impl Setup {
     pub(super) fn check(args: &SendArgs) -> Result<Self, Failure> {
         refuse_options(args.supabase.given())?;
         let config = input::config(&args.url, &args.connection)?;
-        let push = Push::new(input::event(&args.event)?, Payload::EMPTY);
+        let push = Push::new(input::event("EVENT", &args.event)?, Payload::EMPTY);
         Ok(Self { config, push: if args.reply { push } else { push.without_reply() } })
     }
 

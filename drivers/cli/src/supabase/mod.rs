@@ -104,6 +104,14 @@ impl Project {
         }
     }
 
+    /// The token that channels are joined with at this moment.
+    pub(crate) fn token(&self) -> Option<AccessToken> {
+        match &self.tokens {
+            Some(file) => file.read().ok(),
+            None => self.config.access_token.clone(),
+        }
+    }
+
     /// Options of a client that waits to be told to connect: nothing may happen before the inbox is
     /// there to see it.
     pub(crate) fn options(tokens: Option<TokenFile>, tap: Option<Box<dyn Tap>>) -> ConnectOptions {
@@ -159,8 +167,8 @@ impl HearingArgs {
 }
 
 /// A channel's topic, with its `realtime:`.
-pub(crate) fn topic(text: &str) -> Result<Text, Failure> {
-    topic_of(text).map_err(|error| Failure::usage("TOPIC", error))
+pub(crate) fn topic(argument: &str, text: &str) -> Result<Text, Failure> {
+    topic_of(text).map_err(|error| Failure::usage(argument, error))
 }
 
 /// An event that can be broadcast.

@@ -50,6 +50,14 @@ const BAD: &[(&[&str], &[&str])] = &[
     (&["listen", "URL", "t", "--vsn", "3"], &["--vsn: ", "`3`", "1, 2"]),
     (&["listen", "URL"], &["the following required arguments were not provided: <TOPIC>", "--help"]),
     (&["listen", "URL", "t", "--hearbeat", "5s"], &["unexpected argument '--hearbeat'", "'--heartbeat'"]),
+    (&["doctor", "localhost:4000"], &["URL: ", "ws://HOST/PATH"]),
+    (&["doctor", "URL", "--timeout", "10"], &["--timeout: ", "no unit"]),
+    (&["doctor", "URL", "--channel="], &["--channel: ", "empty"]),
+    (&["doctor", "URL", "--channel", "phoenix"], &["--channel: ", "phoenix"]),
+    (&["doctor", "URL", "--event", "phx_join"], &["--event: ", "phx_"]),
+    (&["doctor", "URL", "--param", "k"], &["--param: ", "K=V"]),
+    (&["doctor", "URL", "--dialect", "sente"], &["--dialect: ", "sente", "phoenix"]),
+    (&["doctor"], &["the following required arguments were not provided: <URL>", "--help"]),
     (&["serve", "--listen", "4000"], &["--listen: ", "ADDR:PORT"]),
     (&["serve", "--listen", "127.0.0.1:port"], &["--listen: ", "ADDR:PORT"]),
     (&["serve", "--listen", ""], &["--listen: ", "ADDR:PORT"]),
@@ -107,6 +115,10 @@ const BAD_FOR_SUPABASE: &[(&[&str], &[&str])] = &[
         &["--replay-limit: ", "--replay-since"],
     ),
     (&["listen", "URL", "t", "--apikey", "k", "--private", "--replay-limit", "26"], &["--replay-limit: ", "1 to 25"]),
+    (&["doctor", "URL"], &["--apikey: ", "missing", "--apikey or SUPABASE_KEY"]),
+    (&["doctor", "URL", "--apikey", "k", "--channel", "realtime:"], &["--channel: ", "room-1"]),
+    (&["doctor", "URL", "--apikey", "k", "--event", "ping"], &["--event: ", "Phoenix's"]),
+    (&["doctor", "URL", "--apikey", "k", "--token", EXPIRED], &["--token: ", "expired", "fresh"]),
     (&["send", "URL", "realtime:", "e", "--apikey", "k"], &["TOPIC: ", "room-1"]),
     (&["send", "URL", "t", "", "--apikey", "k"], &["EVENT: ", "empty"]),
     (&["send", "URL", "t", LONG, "--apikey", "k"], &["EVENT: ", "256 bytes", "255", "--vsn 1"]),
@@ -140,6 +152,7 @@ fn bad_input_is_one_line_that_names_the_argument_and_the_fix() {
         is_refused(&[&["listen", "URL", "t"], *option].concat(), &[&name, "--dialect supabase"]);
         is_refused(&[&["send", "URL", "t", "e"], *option].concat(), &[&name, "--dialect supabase"]);
     }
+    is_refused(&["doctor", "URL", "--private"], &["--private: ", "--dialect supabase"]);
     for option in OF_SUPABASE_LISTENERS {
         is_refused(&[&["listen", "URL", "t"], *option].concat(), &[&format!("{}: ", option[0]), "--dialect supabase"]);
     }
@@ -167,7 +180,7 @@ fn every_command_has_help() {
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{command:?}");
         assert!(ended.stdout.contains("Usage: rejoin"), "{command:?}");
     }
-    for command in ["send", "explain"] {
+    for command in ["send", "doctor", "explain"] {
         assert!(run(&[command, "--help"]).stdout.contains("Usage: rejoin"), "{command}");
     }
 }

@@ -1,6 +1,7 @@
 //! The command line from outside: the real binary, its output, its exit codes.
 
 mod demo;
+mod doctor;
 mod explain;
 mod hearing;
 mod input;

@@ -1,0 +1,85 @@
+//! `rejoin doctor`: goes the whole way from the host's name to a message that comes back, and says
+//! at each step how it stands and what to do.
+
+mod advice;
+mod network;
+mod phoenix;
+mod report;
+mod supabase;
+
+use std::time::Duration;
+
+use futures_lite::future;
+
+use crate::args::{Dialect, DoctorArgs};
+use crate::failure::Failure;
+use crate::host::{Host, Job};
+use crate::input;
+use crate::interrupt::Interrupts;
+use network::Target;
+use report::Report;
+
+/// How long the server may take to answer our close frame.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What was typed, checked.
+pub(crate) struct Plan {
+    setup: Setup,
+    target: Target,
+    json: bool,
+    timeout: Duration,
+}
+
+/// What is looked at once the network is known to be fine.
+enum Setup {
+    Phoenix(Box<phoenix::Setup>),
+    Supabase(Box<supabase::Setup>),
+}
+
+impl Plan {
+    pub(crate) fn check(args: &DoctorArgs) -> Result<Self, Failure> {
+        let mut setup = match args.connection.dialect {
+            Dialect::Phoenix => Setup::Phoenix(Box::new(phoenix::Setup::check(args)?)),
+            Dialect::Supabase => Setup::Supabase(Box::new(supabase::Setup::check(args)?)),
+            Dialect::Sente => return Err(input::no_sente()),
+        };
+        let timeout = input::duration("--timeout", &args.timeout)?;
+        let config = match &mut setup {
+            Setup::Phoenix(setup) => &mut setup.config,
+            Setup::Supabase(setup) => &mut setup.project.config.phoenix,
+        };
+        // The report's own patience ends sooner, so that there is one answer to what takes too long.
+        let longer = timeout.saturating_mul(2);
+        (config.connect_timeout, config.join_timeout, config.push_timeout) = (longer, longer, longer);
+        (config.heartbeat_timeout, config.leave_timeout, config.close_timeout) = (longer, FAREWELL, FAREWELL);
+        // What fails is told and not tried again.
+        config.max_attempts = Some(1);
+        let target = Target::of(&config.endpoint);
+        Ok(Self { setup, target, json: args.json, timeout })
+    }
+}
+
+pub(crate) struct Examination {
+    pub(crate) plan: Plan,
+    pub(crate) interrupts: Interrupts,
+}
+
+impl Job for Examination {
+    async fn run<H: Host>(self, host: H) -> Result<(), Failure> {
+        let Self { plan: Plan { setup, target, json, timeout }, interrupts } = self;
+        let mut report = Report::new(host, json, timeout);
+        let examined = async {
+            network::examine(&mut report, &target).await;
+            match setup {
+                Setup::Phoenix(setup) => setup.examine(&mut report).await?,
+                Setup::Supabase(setup) => setup.examine(&mut report).await?,
+            }
+            report.verdict()
+        };
+        let interrupted = async {
+            interrupts.wait().await;
+            Err(Failure::broken("interrupted"))
+        };
+        future::or(examined, interrupted).await
+    }
+}

@@ -1,0 +1,241 @@
+//! `rejoin doctor`: the truth about a server, in each way in which it can be broken.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use rejoin_sim::supabase::PeerConfig;
+use serde_json::Value;
+
+use crate::program::{Ended, Program, run};
+use crate::realtime::{Realtime, quick};
+use crate::supabase::{KEY, fresh};
+
+/// The checklist, and how the program ended.
+struct Checklist {
+    checks: Vec<Value>,
+    ended: Ended,
+}
+
+/// Examines with `--json`; a check may take 2 s.
+fn examine(arguments: &[&str]) -> Checklist {
+    let ended = run(&[&["doctor", "--json", "--timeout", "2s"], arguments].concat());
+    let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    Checklist { checks: ended.stdout.lines().map(parse).collect(), ended }
+}
+
+/// The same of a project.
+fn examine_project(url: &str, arguments: &[&str]) -> Checklist {
+    examine(&[&[url, "--dialect", "supabase", "--apikey", KEY], arguments].concat())
+}
+
+impl Checklist {
+    /// Each check's name, with its mark.
+    fn marks(&self) -> String {
+        let mark = |check: &Value| match check["status"].as_str() {
+            Some("ok") => '+',
+            Some("failed") => '!',
+            Some("skipped") => '-',
+            _ => panic!("no status in {check}"),
+        };
+        let marked = self.checks.iter().map(|check| format!("{}{}", mark(check), check["name"].as_str().unwrap()));
+        marked.collect::<Vec<_>>().join(" ")
+    }
+
+    fn text(&self, name: &str, field: &str) -> &str {
+        let check = self.checks.iter().find(|check| check["name"] == name);
+        check
+            .and_then(|check| check[field].as_str())
+            .unwrap_or_else(|| panic!("no {field} of {name} in {:?}", self.checks))
+    }
+
+    /// Nothing is wrong.
+    fn is_well(&self, marks: &str) {
+        assert_eq!((self.marks().as_str(), self.ended.code), (marks, Some(0)), "{:?}", self.checks);
+        assert_eq!(self.ended.stderr, "");
+    }
+
+    /// What is wrong is said, with what to do, and the program fails with its name.
+    fn fails(&self, name: &str, marks: &str, detail: &str, advice: &str) {
+        assert_eq!((self.marks().as_str(), self.ended.code), (marks, Some(1)), "{:?}", self.checks);
+        assert!(self.text(name, "detail").contains(detail), "{detail} is not in {:?}", self.checks);
+        assert!(self.text(name, "advice").contains(advice), "{advice} is not in {:?}", self.checks);
+        assert_eq!(self.ended.stderr, format!("error: not well: {name}\n"));
+    }
+}
+
+const NO_UPGRADE: &str = "+dns +tcp -tls !upgrade -heartbeat -join -broadcast -echo";
+const NO_JOIN: &str = "+dns +tcp -tls +upgrade +heartbeat !join -broadcast -echo";
+
+#[test]
+fn a_project_that_is_well_has_every_check_on_both_runtimes() {
+    let project = Realtime::start();
+    let (url, token) = (project.url(), fresh(3600));
+    for runtime in ["smol", "tokio"] {
+        for vsn in ["1", "2"] {
+            let well = examine_project(&url, &["--runtime", runtime, "--vsn", vsn]);
+            well.is_well("+dns +tcp -tls +upgrade +heartbeat +join +broadcast +echo");
+            assert!(well.text("join", "detail").starts_with("realtime:rejoin-doctor as the project's public user"));
+        }
+        let own = ["--runtime", runtime, "--private", "--channel", "priv:rw", "--token", &token];
+        let well = examine_project(&url, &own);
+        let detail = well.text("join", "detail");
+        assert!(detail.starts_with("realtime:priv:rw as authenticated, with a token for 59m"), "{detail}");
+    }
+}
+
+#[test]
+fn people_read_marks_and_what_to_do() {
+    let project = Realtime::start();
+    project.refuse_upgrades(401, "API key is missing", 1);
+    let ended = run(&["doctor", &project.url(), "--dialect", "supabase", "--apikey", KEY]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert!(lines[0].starts_with("✓ dns        127.0.0.1 is an address ("), "{ended:?}");
+    assert_eq!(lines[2], "– tls        the URL asks for none");
+    assert!(lines[3].starts_with("✗ upgrade    the server answered HTTP 401: API key is missing ("), "{ended:?}");
+    assert!(lines[4].starts_with("  → check the API key"), "{ended:?}");
+    assert_eq!(lines[5], "– heartbeat  skipped: upgrade failed");
+    assert!(!ended.stdout.contains('\x1b') && !ended.stdout.contains("S3CRET"), "{ended:?}");
+}
+
+#[test]
+fn what_cannot_be_reached_is_told_by_the_layer() {
+    let refused = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
+    let deaf = listener(|_| {});
+    for runtime in ["smol", "tokio"] {
+        let examine = |url: &str| examine(&[url, "--runtime", runtime]);
+        let rest = "-upgrade -heartbeat -join -push";
+        // A name that is too long, which no network has to be asked for.
+        let nowhere = examine(&format!("ws://{}/socket", "x".repeat(64)));
+        nowhere.fails("dns", &format!("!dns -tcp -tls {rest}"), "", "check the spelling of `xxx");
+        let port = refused.port();
+        let closed = examine(&format!("ws://{refused}/socket"));
+        closed.fails("tcp", &format!("+dns !tcp -tls {rest}"), "refused", &format!("listens at port {port} of"));
+        let plain = examine(&format!("wss://{deaf}/socket"));
+        plain.fails(
+            "tls",
+            &format!("+dns +tcp !tls {rest}"),
+            "nothing within 2s",
+            "without it the URL begins with ws://",
+        );
+        let silent = examine(&format!("ws://{deaf}/socket"));
+        silent.fails(
+            "upgrade",
+            "+dns +tcp -tls !upgrade -heartbeat -join -push",
+            "nothing within 2s",
+            "what is between",
+        );
+    }
+    let other = listener(|mut tcp| tcp.write_all(b"220 mail.example ESMTP\r\n").expect("it is there"));
+    let stranger = examine(&[&format!("ws://{other}/socket")]);
+    stranger.fails(
+        "upgrade",
+        "+dns +tcp -tls !upgrade -heartbeat -join -push",
+        "",
+        "check that the URL is that of a WebSocket",
+    );
+    let stranger = examine(&[&format!("wss://{other}/socket")]);
+    stranger.fails(
+        "tls",
+        "+dns +tcp !tls -upgrade -heartbeat -join -push",
+        "",
+        "speaks TLS with a certificate for 127.0.0.1",
+    );
+}
+
+#[test]
+fn a_refused_upgrade_says_what_the_status_means() {
+    let project = Realtime::start();
+    for (status, text, advice) in [
+        (401, "API key is missing", "check the API key"),
+        (403, "Realtime was disabled for this tenant", "check whether Realtime is enabled"),
+        (404, "Tenant not found", "its path on a gateway is /realtime/v1"),
+        (429, "Too many connected users", "wait: the project has too many connections"),
+        (500, "Error connecting to Realtime", "wait: the server has trouble of its own"),
+        (418, "", "check that the URL is that of a Realtime server"),
+    ] {
+        project.refuse_upgrades(status, text, 1);
+        let refused = examine_project(&project.url(), &[]);
+        refused.fails("upgrade", NO_UPGRADE, &format!("HTTP {status}"), advice);
+        assert!(refused.text("upgrade", "detail").ends_with(text));
+    }
+}
+
+#[test]
+fn a_refused_join_says_what_the_reason_means() {
+    let project = Realtime::with(quick(), |peer| {
+        peer.refuse("realtime:rate", "ChannelRateLimitReached: Too many channels", 1);
+        peer.refuse(
+            "realtime:wait",
+            "InitializingProjectConnection: Realtime is initializing the project connection",
+            1,
+        );
+        peer.refuse("realtime:jwt", "InvalidJWTToken: Token has expired 7 seconds ago", 1);
+        peer.refuse("realtime:off", "RealtimeDisabledForTenant: Realtime disabled for this tenant", 1);
+        peer.refuse("realtime:odd", "unmatched topic", 1);
+    });
+    for (channel, detail, advice) in [
+        ("rate", "Too many channels", "wait, or raise the project's limits"),
+        ("wait", "initializing", "try again in a minute"),
+        ("jwt", "Token has expired", "give a fresh --token"),
+        ("off", "disabled", "enable Realtime"),
+        ("odd", "unmatched topic", "change the --channel"),
+    ] {
+        examine_project(&project.url(), &["--channel", channel]).fails("join", NO_JOIN, detail, advice);
+    }
+    let private = examine_project(&project.url(), &["--private", "--channel", "priv:rw"]);
+    private.fails("join", NO_JOIN, "You do not have permissions to read", "a SELECT policy on realtime.messages");
+
+    let project = Realtime::with(PeerConfig { private_only: true, ..quick() }, |_| {});
+    examine_project(&project.url(), &[]).fails("join", NO_JOIN, "only allows private channels", "add --private");
+
+    let slow = Realtime::with(PeerConfig { join_time: Duration::from_secs(60), ..quick() }, |_| {});
+    examine_project(&slow.url(), &[]).fails(
+        "join",
+        NO_JOIN,
+        "nothing within 2s",
+        "look into the project's Realtime log",
+    );
+}
+
+#[test]
+fn a_broadcast_that_the_policies_forbid_is_no_echo_but_a_missing_permission() {
+    let project = Realtime::start();
+    let token = fresh(3600);
+    let reader = examine_project(&project.url(), &["--private", "--channel", "priv:ro", "--token", &token]);
+    let marks = "+dns +tcp -tls +upgrade +heartbeat +join !broadcast -echo";
+    reader.fails("broadcast", marks, "nothing within 2s", "an INSERT policy on realtime.messages");
+    let project = Realtime::with(PeerConfig { payload_bytes: 10, ..quick() }, |_| {});
+    let refused = examine_project(&project.url(), &[]);
+    refused.fails("broadcast", marks, "payload_size_exceeded", "Realtime log");
+}
+
+#[test]
+fn a_phoenix_socket_is_examined_up_to_a_push() {
+    let (_server, address) = Program::serve("127.0.0.1:0", "smol");
+    let url = format!("ws://{address}/socket");
+    for runtime in ["smol", "tokio"] {
+        let examine = |arguments: &[&str]| examine(&[&[&url, "--runtime", runtime], arguments].concat());
+        examine(&[]).is_well("+dns +tcp -tls +upgrade +heartbeat -join -push");
+        let well = examine(&["--channel", "room:lobby"]);
+        well.is_well("+dns +tcp -tls +upgrade +heartbeat +join +push");
+        assert_eq!(well.text("push", "detail"), "ping is answered ok {}");
+    }
+    let elsewhere = examine(&[&format!("ws://{address}/elsewhere")]);
+    elsewhere.fails("upgrade", "+dns +tcp -tls !upgrade -heartbeat -join -push", "HTTP 404", "mounts the socket");
+}
+
+/// A port that is open; each connection is kept as this leaves it.
+fn listener(greet: fn(TcpStream)) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for tcp in listener.incoming().flatten() {
+            greet(tcp.try_clone().expect("it can be shared"));
+            kept.push(tcp);
+        }
+    });
+    address
+}
