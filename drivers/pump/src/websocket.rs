@@ -7,7 +7,7 @@ use async_tungstenite::tungstenite::client::IntoClientRequest;
 use async_tungstenite::tungstenite::error::{CapacityError, UrlError};
 use async_tungstenite::tungstenite::handshake::client::Request;
 use async_tungstenite::tungstenite::http::header::{HOST, RETRY_AFTER};
-use async_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Uri};
+use async_tungstenite::tungstenite::http::{HeaderMap, HeaderName, HeaderValue};
 use async_tungstenite::tungstenite::protocol::WebSocketConfig;
 use async_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use rejoin_core::{ConnectRequest, Frame, OpenError, Text};
 
 use crate::clock::unix_time;
+use crate::http::Origin;
 use crate::read_ahead::ReadAhead;
 use crate::runtime::{BoxFuture, Runtime};
 
@@ -49,25 +50,6 @@ pub(crate) fn connect<R: Runtime>(
     Box::pin(async move { open_websocket(&request, frame_bytes, dialling?.await?).await })
 }
 
-/// Where to dial to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Origin {
-    /// Without brackets.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) secure: bool,
-}
-
-impl Origin {
-    pub(crate) fn of(uri: &Uri) -> Result<Self, OpenError> {
-        let host = uri.host().ok_or_else(|| OpenError::io("the URL has no host"))?;
-        let secure = matches!(uri.scheme_str(), Some("wss" | "https"));
-        let default = if secure { 443 } else { 80 };
-        let host = host.trim_matches(['[', ']']).to_owned();
-        Ok(Self { host, port: uri.port_u16().unwrap_or(default), secure })
-    }
-}
-
 /// The client's half of the WebSocket handshake over a connected stream.
 ///
 /// A header `host` of the request replaces the one that its URL asks for: a server behind a proxy
@@ -95,8 +77,7 @@ where
 fn open_error(error: Error, unix_time: Duration) -> OpenError {
     match error {
         Error::Http(response) => {
-            let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            let retry_after = retry_after.and_then(|value| delay(value, unix_time));
+            let retry_after = retry_after(response.headers(), unix_time);
             let body = response.body().as_deref().unwrap_or_default();
             let body = String::from_utf8_lossy(&body[..body.len().min(REFUSAL_BODY)]);
             OpenError::refused(response.status().as_u16(), retry_after, body)
@@ -129,8 +110,8 @@ fn cannot_be_dialled() -> OpenError {
 
 /// What a `Retry-After` asks for: seconds, or a date in one of HTTP's three formats, of which a
 /// past one asks for no delay (RFC 9110, section 10.2.3). Anything else counts as absent.
-pub(crate) fn delay(retry_after: &str, unix_time: Duration) -> Option<Duration> {
-    let value = retry_after.trim();
+pub(crate) fn retry_after(headers: &HeaderMap, unix_time: Duration) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if value.bytes().all(|byte| byte.is_ascii_digit()) {
         return value.parse().ok().map(Duration::from_secs);
     }
@@ -263,21 +244,5 @@ mod tests {
         let text = |bytes: &'static [u8]| to_message(Frame::Text(Text::assume_utf8(Bytes::from_static(bytes))));
         assert_eq!(text("ž".as_bytes()), Message::text("ž"));
         assert_eq!(text(b"a\xff"), Message::text("a\u{fffd}"));
-    }
-
-    #[test]
-    fn where_to_dial_to_is_taken_from_the_url() {
-        let origin = |url: &str| Origin::of(&url.parse().unwrap()).ok();
-        let at = |host: &str, port, secure| Some(Origin { host: host.into(), port, secure });
-        for (url, expected) in [
-            ("ws://host/socket", at("host", 80, false)),
-            ("http://host", at("host", 80, false)),
-            ("wss://host/socket?a=b", at("host", 443, true)),
-            ("https://host:80/", at("host", 80, true)),
-            ("ws://[::1]:4000/", at("::1", 4000, false)),
-            ("/socket", None),
-        ] {
-            assert_eq!(origin(url), expected, "{url}");
-        }
     }
 }
