@@ -11,11 +11,12 @@ use ureq_proto::client::{Call, RecvBodyResult, RecvResponseResult, SendRequestRe
 use ureq_proto::http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use ureq_proto::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 
+use super::body::{self, BodyError, Decoded};
 use super::connection::Connection;
 use crate::runtime::Runtime;
 use crate::websocket::retry_after;
 
-/// The largest head of a response, and the most that may be read without understanding it.
+/// The largest head of a response.
 const HEAD_BYTES: usize = 16 * 1024;
 
 /// A request that is ready to be said, and how far its response has come.
@@ -140,36 +141,24 @@ where
         BodyMode::LengthDelimited(len) if len > limit as u64 => return Err(too_large(limit)),
         mode => mode == BodyMode::CloseDelimited,
     };
-    let mut body = Vec::new();
-    loop {
-        let before = body.len();
-        // Decoding never makes it longer.
-        body.resize(before + connection.incoming.len(), 0);
-        let (used, decoded) = call.read(&connection.incoming, &mut body[before..]).map_err(no_http)?;
-        body.truncate(before + decoded);
-        connection.incoming.drain(..used);
-        if body.len() > limit {
-            return Err(too_large(limit));
-        }
-        if call.can_proceed() && !ends_with_the_stream {
+    let decode = |input: &[u8], output: &mut [u8]| {
+        let (consumed, written) = call.read(input, output)?;
+        Ok(Decoded { consumed, written, ended: call.can_proceed() && !ends_with_the_stream })
+    };
+    match body::read(connection, limit, decode).await {
+        Ok(body) => {
             let call = call.proceed().map(|end| match end {
                 RecvBodyResult::Redirect(call) => call.proceed(),
                 RecvBodyResult::Cleanup(call) => call,
             });
-            return Ok((body, call));
+            Ok((body, call))
         }
-        if used > 0 && !connection.incoming.is_empty() {
-            continue;
-        }
-        if connection.incoming.len() > HEAD_BYTES {
-            return Err(no_http("a chunk of its body has no length"));
-        }
-        match connection.fill().await.map_err(broken)? {
-            // Some servers hang up before the very last line of a chunked body.
-            0 if ends_with_the_stream || call.is_ended_chunked() => return Ok((body, None)),
-            0 => return Err(broken("the server hung up within its answer")),
-            _ => {}
-        }
+        // Some servers hang up before the very last line of a chunked body.
+        Err(BodyError::HungUp(body)) if ends_with_the_stream || call.is_ended_chunked() => Ok((body, None)),
+        Err(BodyError::HungUp(_)) => Err(broken("the server hung up within its answer")),
+        Err(BodyError::TooLarge) => Err(too_large(limit)),
+        Err(BodyError::Malformed(what)) => Err(no_http(what)),
+        Err(BodyError::Io(error)) => Err(broken(error)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! HTTP over the connections of a runtime: for what a machine asks of a server besides its socket.
 
+mod body;
 mod connection;
 mod exchange;
 mod origin;
