@@ -1,36 +1,42 @@
-//! One WebSocket at a time: dialling, open, closing. The pump's hands.
+//! One connection at a time: dialling, open, closing. The pump's hands.
 
-use std::pin::Pin;
+mod long_poll;
+mod websocket;
+
 use std::task::{Context, Poll};
 
 use async_tungstenite::WebSocketStream;
-use async_tungstenite::tungstenite::Message;
-use async_tungstenite::tungstenite::protocol::CloseFrame;
 use futures_io::{AsyncRead, AsyncWrite};
-use futures_util::{Sink, Stream};
 use rejoin_core::{ConnId, Frame, OpenError, Text};
 
 use crate::read_ahead::ReadAhead;
 use crate::runtime::BoxFuture;
-use crate::websocket::{close_code_for, to_frame, to_message};
+use long_poll::LongPollLink;
+use websocket::WebSocketLink;
+
+pub(crate) use long_poll::dial as dial_long_poll;
 
 pub(crate) enum Link<Io> {
     Down,
-    Dialling { conn: ConnId, attempt: BoxFuture<Result<WebSocketStream<ReadAhead<Io>>, OpenError>> },
+    Dialling { conn: ConnId, attempt: BoxFuture<Result<Up<Io>, OpenError>> },
     Up(Box<Up<Io>>),
 }
 
+/// An open connection, whatever carries its frames.
 pub(crate) struct Up<Io> {
     pub(crate) conn: ConnId,
-    websocket: WebSocketStream<ReadAhead<Io>>,
-    /// Something was written since the last complete flush.
-    unflushed: bool,
+    carrier: Carrier<Io>,
+}
+
+enum Carrier<Io> {
+    WebSocket(WebSocketLink<Io>),
+    LongPoll(LongPollLink),
 }
 
 /// What reading brought.
 pub(crate) enum Read {
     Frame(Frame),
-    /// The connection is over; `code` is from the peer's close frame.
+    /// The connection is over; `code` is what the peer gave as a reason.
     End {
         code: Option<u16>,
         reason: Text,
@@ -48,59 +54,44 @@ impl<Io> Link<Io> {
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Up<Io> {
-    pub(crate) fn new(conn: ConnId, websocket: WebSocketStream<ReadAhead<Io>>) -> Self {
-        Self { conn, websocket, unflushed: false }
+    pub(crate) const fn websocket(conn: ConnId, websocket: WebSocketStream<ReadAhead<Io>>) -> Self {
+        Self { conn, carrier: Carrier::WebSocket(WebSocketLink::new(websocket)) }
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
-        loop {
-            match Pin::new(&mut self.websocket).poll_next(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(Message::Close(frame)))) => {
-                    // The echo is queued; what the kernel does not take at once is not worth waiting for.
-                    let _ = Pin::new(&mut self.websocket).poll_flush(cx);
-                    // 1005 is how WebSocket says that a close frame had no code.
-                    let (code, reason) = frame
-                        .map_or((1005, Text::EMPTY), |frame| (frame.code.into(), Text::from(frame.reason.as_str())));
-                    return Poll::Ready(Read::End { code: Some(code), reason });
-                }
-                Poll::Ready(Some(Ok(message))) => match to_frame(message) {
-                    Some(frame) => return Poll::Ready(Read::Frame(frame)),
-                    // A ping's pong is queued and leaves with the next flush.
-                    None => self.unflushed = true,
-                },
-                Poll::Ready(Some(Err(error))) => {
-                    if let Some(code) = close_code_for(&error) {
-                        self.send_close(code, &Text::EMPTY);
-                        let _ = Pin::new(&mut self.websocket).poll_flush(cx);
-                    }
-                    return Poll::Ready(Read::End { code: None, reason: error.to_string().into() });
-                }
-                Poll::Ready(None) => return Poll::Ready(Read::End { code: None, reason: Text::EMPTY }),
-            }
+        match &mut self.carrier {
+            Carrier::WebSocket(link) => link.poll_read(cx),
+            Carrier::LongPoll(link) => link.poll_read(cx),
         }
     }
 
     /// Whether a frame can be handed over; an error shows again when reading.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.websocket).poll_ready(cx).map(|_| ())
+        match &mut self.carrier {
+            Carrier::WebSocket(link) => link.poll_ready(cx),
+            Carrier::LongPoll(link) => link.poll_ready(cx),
+        }
     }
 
     pub(crate) fn send(&mut self, frame: Frame) {
-        self.unflushed = true;
-        // An error ends the connection, which reading reports.
-        let _ = Pin::new(&mut self.websocket).start_send(to_message(frame));
+        match &mut self.carrier {
+            Carrier::WebSocket(link) => link.send(frame),
+            Carrier::LongPoll(link) => link.send(frame),
+        }
     }
 
     pub(crate) fn send_close(&mut self, code: u16, reason: &Text) {
-        self.unflushed = true;
-        let frame = CloseFrame { code: code.into(), reason: reason.as_str().into() };
-        let _ = Pin::new(&mut self.websocket).start_send(Message::Close(Some(frame)));
+        match &mut self.carrier {
+            Carrier::WebSocket(link) => link.send_close(code, reason),
+            Carrier::LongPoll(link) => link.close(),
+        }
     }
 
+    /// Lets go of what was handed over.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) {
-        if self.unflushed && Pin::new(&mut self.websocket).poll_flush(cx).is_ready() {
-            self.unflushed = false;
+        match &mut self.carrier {
+            Carrier::WebSocket(link) => link.poll_flush(cx),
+            Carrier::LongPoll(link) => link.poll_flush(cx),
         }
     }
 }

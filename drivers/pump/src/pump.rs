@@ -2,18 +2,22 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_tungstenite::WebSocketStream;
 use futures_util::FutureExt as _;
 use futures_util::future::Fuse;
-use rejoin_core::{ConnId, Machine, Timestamp, TransportAction, TransportEvent};
+use rejoin_core::{
+    ConnId, ConnectRequest, Machine, OpenError, Timestamp, TransportAction, TransportEvent, TransportKind,
+};
 
 use crate::clock::{Clock, WallClock};
-use crate::link::{Link, Read, Up};
+use crate::http::{Http, HttpClient};
+use crate::link::{Link, Read, Up, dial_long_poll};
 use crate::read_ahead::ReadAhead;
-use crate::runtime::Runtime;
+use crate::runtime::{BoxFuture, Runtime};
 use crate::tap::{Direction, Tap};
 use crate::websocket;
 
@@ -67,6 +71,8 @@ pub struct Pump<M: Machine, B, R: Runtime> {
     clock: Clock,
     wall_clock: WallClock,
     link: Link<R::Io>,
+    /// Made for the first connection by long-poll.
+    http: Option<Arc<dyn Http>>,
     timer: Option<(Timestamp, Pin<Box<R::Sleep>>)>,
     tap: Option<Box<dyn Tap>>,
     frame_bytes: usize,
@@ -100,6 +106,7 @@ impl<M: Machine, B, R: Runtime> Pump<M, B, R> {
             clock,
             wall_clock: WallClock::default(),
             link: Link::Down,
+            http: None,
             timer: None,
             tap: None,
             frame_bytes,
@@ -110,7 +117,7 @@ impl<M: Machine, B, R: Runtime> Pump<M, B, R> {
     /// The same pump, with a socket that is open already.
     #[must_use]
     pub fn with_socket(mut self, conn: ConnId, websocket: WebSocketStream<ReadAhead<R::Io>>) -> Self {
-        self.link = Link::Up(Box::new(Up::new(conn, websocket)));
+        self.link = Link::Up(Box::new(Up::websocket(conn, websocket)));
         self
     }
 
@@ -202,8 +209,8 @@ where
         let conn = *conn;
         let Poll::Ready(result) = attempt.as_mut().poll(cx) else { return false };
         let event = match result {
-            Ok(websocket) => {
-                self.link = Link::Up(Box::new(Up::new(conn, websocket)));
+            Ok(up) => {
+                self.link = Link::Up(Box::new(up));
                 if let Some(tap) = &mut self.tap {
                     tap.opened(conn);
                 }
@@ -306,7 +313,7 @@ where
                     old.poll_flush(cx);
                 }
                 let conn = request.conn;
-                let attempt = websocket::connect(&self.runtime, request, self.frame_bytes);
+                let attempt = self.attempt(request);
                 self.link = Link::Dialling { conn, attempt };
             }
             TransportAction::Send { conn, frame } => {
@@ -333,6 +340,19 @@ where
                 if self.link.conn() == Some(conn) {
                     self.link = Link::Down;
                 }
+            }
+        }
+    }
+
+    fn attempt(&mut self, request: ConnectRequest) -> BoxFuture<Result<Up<R::Io>, OpenError>> {
+        match request.transport {
+            TransportKind::WebSocket => {
+                let (conn, connecting) = (request.conn, websocket::connect(&self.runtime, request, self.frame_bytes));
+                Box::pin(async move { Ok(Up::websocket(conn, connecting.await?)) })
+            }
+            TransportKind::LongPoll => {
+                let http = self.http.get_or_insert_with(|| Arc::new(HttpClient::new(self.runtime.clone())));
+                Box::pin(dial_long_poll(http.clone(), request, self.frame_bytes))
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The client's upgrade: where tungstenite is told our limits, and its errors are told apart.
 
+use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use async_tungstenite::WebSocketStream;
@@ -17,7 +18,7 @@ use rejoin_core::{ConnectRequest, Frame, OpenError, Text};
 use crate::clock::unix_time;
 use crate::http::Origin;
 use crate::read_ahead::ReadAhead;
-use crate::runtime::{BoxFuture, Runtime};
+use crate::runtime::Runtime;
 
 /// Per connection, allocated for as long as it lives; messages larger than this get room of their own.
 const READ_BUFFER: usize = 8 * 1024;
@@ -44,10 +45,10 @@ pub(crate) fn connect<R: Runtime>(
     runtime: &R,
     request: ConnectRequest,
     frame_bytes: usize,
-) -> BoxFuture<Result<WebSocketStream<ReadAhead<R::Io>>, OpenError>> {
+) -> impl Future<Output = Result<WebSocketStream<ReadAhead<R::Io>>, OpenError>> + Send + use<R> {
     let origin = request.url.parse().map_err(|_| cannot_be_dialled()).and_then(|uri| Origin::of(&uri));
     let dialling = origin.map(|Origin { host, port, secure }| runtime.dial(host, port, secure));
-    Box::pin(async move { open_websocket(&request, frame_bytes, dialling?.await?).await })
+    async move { open_websocket(&request, frame_bytes, dialling?.await?).await }
 }
 
 /// The client's half of the WebSocket handshake over a connected stream.

@@ -2,6 +2,7 @@
 
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod rig;
+mod wire;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,11 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_util::{AsyncRead, AsyncWrite, FutureExt};
+use futures_util::FutureExt;
 use rejoin_core::http::{HttpError, HttpId, HttpRequest, HttpResponse};
-use rejoin_pump::memory::{MemoryIo, MemoryListener, network};
+use rejoin_pump::memory::{MemoryListener, network};
 use rejoin_pump::{Http, HttpClient, Runtime};
 use rig::Rig;
+use wire::Server;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -414,22 +416,15 @@ impl Lab {
     }
 
     fn accept(&mut self) -> Server {
-        Server(self.listener.accept_io().now_or_never().flatten().expect("somebody dials"))
+        Server::accept(&self.listener).expect("somebody dials")
     }
 
     fn nobody_dials(&self) -> bool {
-        self.listener.accept_io().now_or_never().is_none()
+        Server::accept(&self.listener).is_none()
     }
 
     fn say(&mut self, server: &mut Server, text: &str) {
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            let written = Pin::new(&mut server.0).poll_write(&mut cx, rest);
-            let Poll::Ready(Ok(written)) = written else { break };
-            rest = &rest[written..];
-            self.rig.settle();
-        }
+        server.say(&mut self.rig, text);
     }
 
     fn hang_up(&mut self, server: Server) {
@@ -445,35 +440,5 @@ struct Answer(Arc<Mutex<Option<Result<HttpResponse, HttpError>>>>);
 impl Answer {
     fn get(&self) -> Option<Result<HttpResponse, HttpError>> {
         self.0.lock().unwrap().clone()
-    }
-}
-
-/// The server's end of a connection.
-struct Server(MemoryIo);
-
-impl Server {
-    /// Everything that has arrived.
-    fn heard(&mut self) -> String {
-        let mut heard = Vec::new();
-        while matches!(self.read(&mut heard), Some(1..)) {}
-        String::from_utf8(heard).unwrap()
-    }
-
-    /// Whether the client has closed the connection, after everything that was heard.
-    fn has_ended(&mut self) -> bool {
-        self.read(&mut Vec::new()) == Some(0)
-    }
-
-    fn end_of_speech(&mut self) {
-        assert!(Pin::new(&mut self.0).poll_close(&mut Context::from_waker(Waker::noop())).is_ready());
-    }
-
-    fn read(&mut self, heard: &mut Vec<u8>) -> Option<usize> {
-        let mut chunk = [0; 4096];
-        let read = Pin::new(&mut self.0).poll_read(&mut Context::from_waker(Waker::noop()), &mut chunk);
-        let Poll::Ready(read) = read else { return None };
-        let read = read.unwrap();
-        heard.extend_from_slice(&chunk[..read]);
-        Some(read)
     }
 }

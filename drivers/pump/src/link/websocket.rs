@@ -1,0 +1,78 @@
+//! Frames over a WebSocket.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use async_tungstenite::WebSocketStream;
+use async_tungstenite::tungstenite::Message;
+use async_tungstenite::tungstenite::protocol::CloseFrame;
+use futures_io::{AsyncRead, AsyncWrite};
+use futures_util::{Sink, Stream};
+use rejoin_core::{Frame, Text};
+
+use super::Read;
+use crate::read_ahead::ReadAhead;
+use crate::websocket::{close_code_for, to_frame, to_message};
+
+pub(super) struct WebSocketLink<Io> {
+    websocket: WebSocketStream<ReadAhead<Io>>,
+    /// Something was written since the last complete flush.
+    unflushed: bool,
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocketLink<Io> {
+    pub(super) const fn new(websocket: WebSocketStream<ReadAhead<Io>>) -> Self {
+        Self { websocket, unflushed: false }
+    }
+
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        loop {
+            match Pin::new(&mut self.websocket).poll_next(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(Message::Close(frame)))) => {
+                    // The echo is queued; what the kernel does not take at once is not worth waiting for.
+                    let _ = Pin::new(&mut self.websocket).poll_flush(cx);
+                    // 1005 is how WebSocket says that a close frame had no code.
+                    let (code, reason) = frame
+                        .map_or((1005, Text::EMPTY), |frame| (frame.code.into(), Text::from(frame.reason.as_str())));
+                    return Poll::Ready(Read::End { code: Some(code), reason });
+                }
+                Poll::Ready(Some(Ok(message))) => match to_frame(message) {
+                    Some(frame) => return Poll::Ready(Read::Frame(frame)),
+                    // A ping's pong is queued and leaves with the next flush.
+                    None => self.unflushed = true,
+                },
+                Poll::Ready(Some(Err(error))) => {
+                    if let Some(code) = close_code_for(&error) {
+                        self.send_close(code, &Text::EMPTY);
+                        let _ = Pin::new(&mut self.websocket).poll_flush(cx);
+                    }
+                    return Poll::Ready(Read::End { code: None, reason: error.to_string().into() });
+                }
+                Poll::Ready(None) => return Poll::Ready(Read::End { code: None, reason: Text::EMPTY }),
+            }
+        }
+    }
+
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.websocket).poll_ready(cx).map(|_| ())
+    }
+
+    pub(super) fn send(&mut self, frame: Frame) {
+        self.unflushed = true;
+        // An error ends the connection, which reading reports.
+        let _ = Pin::new(&mut self.websocket).start_send(to_message(frame));
+    }
+
+    pub(super) fn send_close(&mut self, code: u16, reason: &Text) {
+        self.unflushed = true;
+        let frame = CloseFrame { code: code.into(), reason: reason.as_str().into() };
+        let _ = Pin::new(&mut self.websocket).start_send(Message::Close(Some(frame)));
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) {
+        if self.unflushed && Pin::new(&mut self.websocket).poll_flush(cx).is_ready() {
+            self.unflushed = false;
+        }
+    }
+}
