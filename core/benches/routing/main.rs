@@ -8,6 +8,7 @@
 
 mod frames;
 mod phoenix;
+mod rows;
 mod supabase;
 
 use std::time::Duration;
@@ -24,6 +25,6 @@ criterion_group! {
         .measurement_time(Duration::from_millis(900))
         .sample_size(50)
         .without_plots();
-    targets = phoenix::routing, phoenix::lookup, phoenix::refs, supabase::routing
+    targets = phoenix::routing, phoenix::lookup, phoenix::refs, supabase::routing, rows::changes, rows::presence
 }
 criterion_main!(benches);
