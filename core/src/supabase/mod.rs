@@ -18,15 +18,41 @@
 //! | a join is refused for its token, such as `Unauthorized` | `SubscribeFailed`, [`Retry::OnToken`] | the provider is asked; each token is tried once, the first new one at once, later ones after 2, 5, 10 s |
 //! | a join is refused for rates, such as `ChannelRateLimitReached` | `SubscribeFailed` | at least 30 s, and fewer joins a second |
 //! | a join is refused for now, such as `UnableToConnectToProject` | `SubscribeFailed` | 1, 2, 5, 10 s with jitter |
-//! | the token expires while joined | `System`, `ChannelErrored`, [`Retry::OnToken`] | as soon as there is another token |
+//! | the token expires while joined | `TokenExpired`, `System`, `ChannelErrored`, [`Retry::OnToken`] | as soon as there is another token |
 //! | the server ends the channel for rates | `System`, `ChannelErrored` | at least 30 s |
 //! | the server ends the channel without a reason | `ChannelClosed(ServerClosed)` | [`RejoinPolicy`] decides |
 //! | the channel crashes, or the server has forgotten it | `ChannelErrored` | 1, 2, 5, 10 s with jitter, `Gap` |
+//! | the answer to a join is for other database changes | `SubscribeFailed(BindingMismatch)`, `ChannelClosed(Refused)` | nothing: it would be the same again |
+//! | database changes do not flow, or stop | `PostgresFailed` | the server goes on trying; `PostgresReady` |
+//! | the server has forgotten who is tracked, as with every rejoin | none | tracked again, once, within the budget; members who left meanwhile leave with the next state |
+//! | a presence message is not understood, or over a limit | `PresenceTrouble` | the next state makes good for it |
+//! | the channel cannot send and HTTP may stand in | `FellBackToHttp` | `PushDone` with what came of the request |
+//! | WebSockets bring nothing, and the transport is `Auto` | `TransportChanged` | long-poll; WebSocket again after 5 min, with the next connection |
 //! | the provider of tokens fails | `TokenUnavailable` | the token in force until it expires; asked again after 1, 2, 5, 10, 30 s |
-//! | `max_attempts`, `stop_codes` or `stop_statuses` | `Disconnected { retry_at: None }` | `connect` |
+//! | `max_attempts`, `stop_codes` or `stop_statuses` | `Disconnected { retry_at: None }`, with the first also `GaveUp` | `connect` |
 //!
-//! Whoever must not miss a row or a message fetches what lies in the [`Event::Gap`] from the
-//! database when it is told.
+//! Whoever must not miss a row or a message fetches what lies in the [`Event::Gap`] from the database
+//! when it is told, and rows once more when [`Event::PostgresReady`] says since when changes may be
+//! missing: a channel is joined before they flow.
+//!
+//! ```
+//! use rejoin_core::Timestamp;
+//! use rejoin_core::supabase::{Event, Retry};
+//!
+//! /// What an application does about each trouble: mostly nothing, as the session does it.
+//! fn on(event: Event, fetch_since: impl Fn(Option<Timestamp>)) {
+//!     match event {
+//!         Event::PostgresReady { missed_since, .. } => fetch_since(missed_since),
+//!         Event::Gap { since, .. } => fetch_since(Some(since)),
+//!         // Only these wait for somebody.
+//!         Event::SubscribeFailed { failure, retry: Retry::Never, .. } => eprintln!("{failure}"),
+//!         Event::SubscribeFailed { failure, retry: Retry::OnToken, .. } => eprintln!("sign in: {failure}"),
+//!         Event::GaveUp { attempts } => eprintln!("gave up after {attempts} attempts"),
+//!         _ => {}
+//!     }
+//! }
+//! # on(Event::Closed, |_| {});
+//! ```
 
 mod absorbing;
 mod access_token;
