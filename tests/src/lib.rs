@@ -5,6 +5,7 @@
 //!   while the [`Oracle`] checks every promise on everything that leaves and enters.
 //! * [`Script`] and [`Scripted`] drive a lone session against a peer that the test writes frame by frame.
 //! * [`supabase`] is a scripted Supabase Realtime; a [`supabase_storm`] plays a session of ours against it.
+//! * A [`longpoll::LongPollWorld`] has long-poll between the two, and its own storms.
 //! * [`replay`] and [`replay_supabase`] drive sessions through recorded conversations.
 //! * [`fuzz`] is what the fuzz targets call.
 //!
@@ -18,6 +19,7 @@
 mod app;
 pub mod fuzz;
 mod host;
+pub mod longpoll;
 mod network;
 mod op;
 mod oracle;
