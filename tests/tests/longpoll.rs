@@ -143,6 +143,22 @@ fn exchanges_that_break_off_or_are_never_answered_are_a_loss_that_heals() {
 }
 
 #[test]
+fn an_answer_that_is_lost_is_a_loss_and_not_a_hole_in_the_messages() {
+    let mut world = in_room(long_poll(Serializer::V2));
+    world.lose_answers(1);
+    world.apply(&Op::Broadcast { topic: ROOM, binary: false });
+    world.advance(secs(1));
+    world.apply(&Op::Broadcast { topic: ROOM, binary: false });
+    world.advance(secs(30));
+    let events = world.take_events();
+    let lost = events.iter().position(|event| matches!(event, Event::Disconnected { .. }));
+    let heard = events.iter().position(|event| matches!(event, Event::Message { .. }));
+    assert!(lost.is_some() && heard.is_none(), "{events:?}");
+    world.check_liveness();
+    assert!(world.violations().is_empty(), "{:?}", world.violations());
+}
+
+#[test]
 fn a_close_delivers_what_was_pushed_before_it() {
     let mut world = in_room(long_poll(Serializer::V2));
     world.push_many(ROOM, "noreply", 250);
