@@ -3,12 +3,17 @@
 mod naive_presence;
 mod rows;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use naive_presence::{Shown, follow, presence, shown};
-use rejoin_core::phoenix::{JoinOptions, OnMalformed, Push, ServerConfig, ServerEvent, ServerSession, Session, Status};
+use rejoin_core::http::{HttpError, HttpId, HttpMethod, HttpRequest, HttpResponse};
+use rejoin_core::phoenix::{
+    JoinOptions, LongPoll, LongPollBody, LongPollConfig, LongPollPeer, OnMalformed, Push, ServerConfig, ServerEvent,
+    ServerSession, Session, Status,
+};
 use rejoin_core::wire::{DecodeError, Message, Serializer};
-use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
+use rejoin_core::{ConnId, ConnectRequest, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
 pub use rows::{postgres_change, postgres_filter};
 
 use crate::app::numbered;
@@ -159,6 +164,113 @@ pub fn supabase_ops(seed: u64, choices: &[u32], lawful: bool) {
     if let Err(what) = storm.run(Treatment::PLAIN) {
         panic!("{what}\n{storm:?}");
     }
+}
+
+/// The two halves of long-poll, each alone: any answers to the client's, any exchanges to the server's.
+pub fn longpoll(choices: &[(u8, Vec<u8>)]) {
+    let frame = |bytes: &[u8]| match bytes.first() {
+        Some(b'[' | b'{') => Frame::Text(String::from_utf8_lossy(bytes).into_owned().into()),
+        _ => Frame::Binary(bytes.to_vec().into()),
+    };
+    client_half(choices, frame);
+    server_half(choices, frame);
+}
+
+fn client_half(choices: &[(u8, Vec<u8>)], frame: impl Fn(&[u8]) -> Frame) {
+    let conn = ConnId::new(1);
+    let mut client = LongPoll::new(ConnectRequest::new(conn, "http://sim/longpoll", Duration::ZERO), 1_000);
+    let (mut under_way, mut over): (Vec<HttpRequest>, bool) = (Vec::new(), false);
+    for (choice, bytes) in choices {
+        match choice % 8 {
+            0 | 1 => client.send(frame(bytes)),
+            2 if *choice > 250 => client.close(),
+            _ if under_way.is_empty() => {}
+            kind => {
+                let request = under_way.remove(usize::from(*choice) % under_way.len());
+                client.handle_response(
+                    request.id,
+                    match (kind, request.method) {
+                        (3, _) => Err(HttpError::TimedOut),
+                        (4, _) => Ok(HttpResponse::new(u16::from(*choice) * 3, bytes.clone())),
+                        (5, _) => Ok(HttpResponse::new(200, bytes.clone())),
+                        (_, HttpMethod::Post) => Ok(HttpResponse::new(200, r#"{"status":200}"#)),
+                        _ if client.is_ready() || under_way.iter().any(|other| other.method == HttpMethod::Post) => {
+                            let messages = [String::from_utf8_lossy(bytes)];
+                            let body = serde_json::json!({"status": 200, "messages": messages, "token": "t"});
+                            Ok(HttpResponse::new(200, body.to_string()))
+                        }
+                        _ => Ok(HttpResponse::new(200, r#"{"status":410,"messages":[],"token":"t"}"#)),
+                    },
+                );
+            }
+        }
+        while let Some(event) = client.poll_event() {
+            assert!(!over, "{event:?} after the end");
+            over = matches!(event, TransportEvent::Closed { .. } | TransportEvent::OpenFailed { .. });
+        }
+        while let Some(request) = client.poll_request() {
+            assert!(!over, "{request:?} after the end");
+            assert!(
+                request.body.split(|byte| *byte == b'\n').count() <= 100 || request.headers[0].1 == "application/json"
+            );
+            under_way.push(request);
+        }
+        let gets = under_way.iter().filter(|request| request.method == HttpMethod::Get).count();
+        assert!(over || (gets <= 1 && under_way.len() <= 2), "{under_way:?}");
+    }
+}
+
+fn server_half(choices: &[(u8, Vec<u8>)], frame: impl Fn(&[u8]) -> Frame) {
+    let (conn, mut now) = (ConnId::new(1), Timestamp::ZERO);
+    let mut config = LongPollConfig::default();
+    (config.outbox_messages, config.outbox_bytes, config.body_bytes) = (8, 200, 100);
+    let mut peer = LongPollPeer::new(config, conn, "t", now);
+    let (mut open, mut over) = (BTreeSet::new(), false);
+    for (n, (choice, bytes)) in (1..).zip(choices) {
+        let id = HttpId::new(n);
+        now = now.saturating_add(Duration::from_millis(u64::from(*choice) * 20));
+        match choice % 8 {
+            0 | 1 => {
+                open.insert(id);
+                peer.poll(now, id);
+            }
+            2 | 3 => {
+                open.insert(id);
+                let kind = if choice % 16 < 8 { LongPollBody::Lines } else { LongPollBody::Whole };
+                peer.push(now, id, kind, &bytes.clone().into());
+            }
+            4 | 5 => peer.handle_action(now, TransportAction::Send { conn, frame: frame(bytes) }),
+            6 if *choice > 240 => {
+                peer.handle_action(now, TransportAction::Close { conn, code: 1000, reason: Text::EMPTY });
+            }
+            6 if *choice > 220 => peer.handle_action(now, TransportAction::Abort { conn }),
+            6 => {
+                let given_up = HttpId::new(n.saturating_sub((*choice / 32).into()));
+                open.remove(&given_up);
+                peer.hung_up(given_up);
+            }
+            _ => {
+                peer.handle_timeout(now);
+                assert!(peer.poll_timeout().is_none_or(|at| at > now), "a deadline is left behind");
+            }
+        }
+        while let Some(event) = peer.poll_event() {
+            assert!(!over, "{event:?} after the end");
+            over = matches!(event, TransportEvent::Closed { .. });
+        }
+        while let Some((id, response)) = peer.poll_response() {
+            assert!(open.remove(&id), "{id:?} is answered twice, or was never asked");
+            let said: Result<serde_json::Value, _> = serde_json::from_slice(&response.body);
+            assert!(response.status != 200 || said.is_ok_and(|said| said["status"].is_u64()), "{response:?}");
+        }
+    }
+    peer.handle_action(now, TransportAction::Abort { conn });
+    while peer.poll_event().is_some() || peer.poll_response().is_some() {}
+    while let Some(at) = peer.poll_timeout() {
+        peer.handle_timeout(at);
+        while peer.poll_response().is_some() {}
+    }
+    assert!(peer.is_finished());
 }
 
 /// The operations that need nobody but the client.

@@ -85,6 +85,27 @@ fn supabase_sessions_survive_anything() {
 }
 
 #[test]
+fn both_halves_of_long_poll_survive_anything() {
+    const SAID: [&str; 6] = [
+        r#"{"messages":["[]","\u0002abc"],"status":200,"token":"t"}"#,
+        r#"{"status":410,"messages":[],"token":"t"}"#,
+        r#"["1","1","room","e",{}]"#,
+        "[]\nAAH/\n[1,\"\"]",
+        "{\"topic\":\"room\"}",
+        "",
+    ];
+    for seed in 0..2_000 {
+        let mut rng = Rng::new(seed);
+        let choice = |rng: &mut Rng| {
+            let bytes = if rng.chance(500) { damaged(rng, &SAID[..5]) } else { rng.pick(&SAID).as_bytes().to_vec() };
+            (rng.number() as u8, bytes)
+        };
+        let choices: Vec<_> = (0..rng.below(60)).map(|_| choice(&mut rng)).collect();
+        fuzz::longpoll(&choices);
+    }
+}
+
+#[test]
 fn presence_is_the_naive_one_whatever_is_said() {
     for seed in 0..2_000 {
         let mut rng = Rng::new(seed);
