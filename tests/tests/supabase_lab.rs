@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use rejoin_core::http::HttpError;
 use rejoin_core::phoenix::{ChannelId, ConnectionState, LossReason, PushOutcome};
 use rejoin_core::supabase::{
-    AccessToken, Broadcast, ChannelConfig, ChannelState, Config, Event, SubscribeFailure, TokenReason, Trouble,
+    AccessToken, Broadcast, ChannelConfig, ChannelState, Config, Event, HttpBroadcast, HttpFailure, SubscribeFailure,
+    TokenReason, Trouble,
 };
 use rejoin_core::{Jitter, Payload, Timestamp};
-use rejoin_sim::supabase::{Lab, PeerConfig, PeerEvent, token as key};
+use rejoin_sim::supabase::{HttpAnswer, Lab, PeerConfig, PeerEvent, Rest, token as key};
 use rejoin_sim::{EPOCH, token};
 
 const fn secs(s: u64) -> Duration {
@@ -138,4 +140,30 @@ fn tokens_are_renewed_before_the_server_minds() {
     assert!((13..=15).contains(&pushed), "{pushed} pushes");
     let ended = lab.seen.iter().any(|(_, event)| matches!(event, PeerEvent::Left { .. } | PeerEvent::Refused { .. }));
     assert!(!ended, "{:?}", lab.seen);
+}
+
+#[test]
+fn a_broadcast_over_http_is_answered_and_heard() {
+    let (mut lab, _) = in_room();
+    let broadcast = |lab: &mut Lab| {
+        let broadcast = HttpBroadcast::new("a", "e", Payload::EMPTY);
+        let push = lab.with(|client, now| client.http_broadcast(now, broadcast).unwrap());
+        lab.advance(secs(20));
+        let events = lab.take_events();
+        let heard = events.iter().any(|event| matches!(event, Event::Broadcast { .. }));
+        let done = events.into_iter().find_map(|event| match event {
+            Event::HttpDone { push: of, outcome } if of == push => Some(outcome),
+            _ => None,
+        });
+        (heard, done.unwrap())
+    };
+    assert_eq!(broadcast(&mut lab), (true, Ok(())));
+    lab.web.failure = Some(HttpError::TimedOut);
+    assert_eq!(broadcast(&mut lab), (false, Err(HttpFailure::Http(HttpError::TimedOut))));
+    lab.web.failure = None;
+    lab.project.config.rest = Rest::Silent;
+    assert_eq!(broadcast(&mut lab), (false, Err(HttpFailure::Http(HttpError::TimedOut))));
+    lab.project.config.rest = Rest::Answers(HttpAnswer::html(200));
+    assert_eq!(broadcast(&mut lab), (false, Err(HttpFailure::NotRealtime { status: 200 })));
+    assert_eq!(lab.web.requests.len(), 4);
 }

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rejoin_core::Payload;
+use rejoin_recording::Row;
 use rejoin_sim::replay;
-use rejoin_sim::supabase::PeerConfig;
 use rejoin_sim::supabase::replay::{Said, play};
-use serde_json::Value;
+use rejoin_sim::supabase::{BAD_SIGNATURE, PeerConfig, Stored};
+use serde_json::{Value, json};
 
 /// The real server on the day of the recordings, but for the time that its work took.
 fn config() -> PeerConfig {
@@ -15,9 +17,17 @@ fn config() -> PeerConfig {
     PeerConfig { unix_epoch, join_time: Duration::ZERO, ..PeerConfig::default() }
 }
 
-fn agrees(name: &str, config: PeerConfig) {
+fn recording(name: &str) -> Vec<Row> {
     let (_, rows) = replay::recordings("supabase").into_iter().find(|(found, _)| found == name).unwrap();
-    let said = play(&rows, config).unwrap_or_else(|error| panic!("{name}: {error}"));
+    rows
+}
+
+fn agrees(name: &str, config: PeerConfig) {
+    rows_agree(name, &recording(name), config);
+}
+
+fn rows_agree(name: &str, rows: &[Row], config: PeerConfig) {
+    let said = play(rows, config).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert!(!said.expected.is_empty(), "{name} says nothing");
     for (conn, expected) in &said.expected {
         assert_eq!(named(&said.actual[conn]), named(expected), "{name}, connection {conn}");
@@ -60,4 +70,32 @@ fn subscriptions_to_the_database_fail_in_the_words_of_the_recorded_server() {
     let tables = ["todos", "todos_full"].map(|table| ("public".into(), table.into())).into();
     let postgres_delay = Duration::from_millis(1);
     agrees("pg_changes_errors", PeerConfig { tables, postgres_delay, ..config() });
+}
+
+#[test]
+fn broadcasts_over_http_are_what_the_recorded_server_made_of_them() {
+    let mut rows = recording("broadcast_http");
+    // Nobody here can check a signature.
+    let (forged, conn) = ("OiKjA1V21kmomr6ypV5jzvA_XQPywHZbOXFMaB2QyN8", Some(31));
+    for row in rows.iter_mut().filter(|row| row.conn == conn && row.kind == "http_request") {
+        let headers = row.rest["headers"].to_string().replace(forged, BAD_SIGNATURE);
+        row.rest["headers"] = serde_json::from_str(&headers).unwrap();
+    }
+    rows_agree("broadcast_http", &rows, config());
+}
+
+#[test]
+fn stored_broadcasts_are_replayed_in_the_order_of_the_recorded_server() {
+    let stored = |n: u32, at_unix_ms| {
+        let (event, payload) = match n {
+            0 => ("oldbin", Payload::binary(vec![1, 2].into())),
+            n => ("old", Payload::json(&json!({ "id": format!("{at_unix_ms}/{n}"), "n": n })).unwrap()),
+        };
+        let id = format!("{at_unix_ms}/{n}");
+        Stored { topic: "priv:rw:replay".into(), event: event.into(), payload, id, at_unix_ms }
+    };
+    // Two transactions of three each.
+    let at = 1_795_194_803_337;
+    let stored = [at, at + 1].into_iter().flat_map(|at| [1, 2, 0].map(|n| stored(n, at))).collect();
+    agrees("broadcast_replay", PeerConfig { stored, ..config() });
 }

@@ -1,50 +1,17 @@
-//! What happens on a joined channel: broadcasts, tokens that are renewed or run out, shutdowns.
+//! What happens on a joined channel: pushes, tokens that are renewed or run out, shutdowns.
 
-use rejoin_core::phoenix::{ReplyTo, ServerChannelId, Status};
+use rejoin_core::phoenix::{ReplyTo, ServerChannelId};
 use rejoin_core::wire::Message;
 use rejoin_core::{Payload, Text, Timestamp};
 use serde_json::{Value, json};
 
+use super::broadcasting::Body;
 use super::config::Access;
 use super::events::PeerEvent;
 use super::peer::SupabasePeer;
 use super::postgres::Subscription;
 use super::presence::Membership;
 use super::token::Claims;
-
-/// A broadcast on its way from one socket to the others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broadcast {
-    /// The topic, with `realtime:`.
-    pub topic: Text,
-    /// Whether it goes to private channels: public ones of that name are others.
-    pub private: bool,
-    /// What is sent.
-    pub body: Body,
-}
-
-/// The two forms of broadcasts (section 2.4).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// Sent as text: the payload `{"type":"broadcast","event":…,"payload":…}`, as it came.
-    Text(Payload),
-    /// Sent in binary: what goes to sockets of vsn 2.0.0 in binary again.
-    User {
-        /// The user's name of the event.
-        event: Text,
-        /// What the server says about it.
-        metadata: Option<Payload>,
-        /// JSON or bytes.
-        payload: Payload,
-    },
-}
-
-impl Body {
-    fn payload(&self) -> &Payload {
-        let (Self::Text(payload) | Self::User { payload, .. }) = self;
-        payload
-    }
-}
 
 /// A channel that was joined.
 #[derive(Debug)]
@@ -58,6 +25,8 @@ pub(super) struct Channel {
     pub(super) ack: bool,
     /// Whether they come back to their sender.
     pub(super) to_self: bool,
+    /// When the server gives up to listen to its database, and the channel with it.
+    pub(super) replication_due: Option<Timestamp>,
     pub(super) presence: Membership,
     pub(super) postgres: Subscription,
 }
@@ -73,50 +42,6 @@ impl SupabasePeer {
                 self.events.push_back(PeerEvent::TokenPushed { topic, payload });
             }
             _ => self.events.push_back(PeerEvent::Unknown { topic, event, payload }),
-        }
-    }
-
-    /// Never answered without `ack`, without permission, or while the channel is shut down.
-    pub(super) fn broadcast(&mut self, topic: Text, body: Body, reply: ReplyTo) {
-        let Some(channel) = self.channels.get(topic.as_str()) else { return };
-        let (ack, to_self, private) = (channel.ack, channel.to_self, channel.private);
-        if private && channel.access < Access::Write {
-            return self.events.push_back(PeerEvent::Dropped { topic });
-        }
-        if self.messages.is_exceeded(self.now, self.config.messages_per_second) {
-            return self.end_channel(&topic, Some("Too many messages per second"));
-        }
-        if body.payload().len() > self.config.payload_bytes {
-            if ack {
-                let response = Payload::json("payload_size_exceeded").unwrap_or_default();
-                self.answer(reply, Status::Error, response);
-            }
-            return self.events.push_back(PeerEvent::Dropped { topic });
-        }
-        let broadcast = Broadcast { topic, private, body };
-        if to_self {
-            self.hand_over(&broadcast);
-        }
-        if ack {
-            self.answer(reply, Status::Ok, Payload::EMPTY);
-        }
-        self.events.push_back(PeerEvent::Broadcast(broadcast));
-    }
-
-    /// Sends a broadcast to this socket's client, if it has joined.
-    pub(super) fn hand_over(&mut self, broadcast: &Broadcast) {
-        let joined = self.channels.get(broadcast.topic.as_str());
-        let Some(channel) = joined.filter(|channel| channel.private == broadcast.private) else { return };
-        let id = channel.id;
-        if self.messages.is_exceeded(self.now, self.config.messages_per_second) {
-            return self.end_channel(&broadcast.topic, Some("Too many messages per second"));
-        }
-        match broadcast.body.clone() {
-            Body::Text(payload) => self.send_unattributed(&broadcast.topic, "broadcast", payload),
-            Body::User { event, metadata, payload } => {
-                // Bytes do not reach a client of vsn 1.0.0.
-                let _unsendable = self.session.push_user_broadcast(self.now, id, event, metadata, payload);
-            }
         }
     }
 
@@ -174,7 +99,7 @@ impl SupabasePeer {
     pub(super) fn next_of_channels(&self) -> Option<Timestamp> {
         let of = |channel: &Channel| {
             let expiry = channel.expires.map(|exp| self.config.timestamp(exp));
-            [expiry, channel.postgres.next(), channel.presence.next()]
+            [expiry, channel.replication_due, channel.postgres.next(), channel.presence.next()]
         };
         self.channels.values().flat_map(of).flatten().min()
     }
@@ -187,6 +112,10 @@ impl SupabasePeer {
             if let Some(exp) = channel.expires.filter(|exp| *exp <= unix) {
                 let message = format!("Token has expired {} seconds ago", unix - exp);
                 self.end_channel(&topic, Some(&message));
+                continue;
+            }
+            if channel.replication_due.is_some_and(|at| at <= self.now) {
+                self.end_channel(&topic, Some("Replication connection was not established in time"));
                 continue;
             }
             self.run_postgres(&topic);

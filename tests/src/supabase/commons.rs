@@ -1,14 +1,18 @@
-//! What the sockets of a project have in common: who is present.
+//! What the sockets of a project have in common: who is present, and which broadcasts are stored.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rejoin_core::{ConnId, Payload, Text};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::broadcasting::{Body, Broadcast};
+use super::channel::to_payload;
+use super::config::Stored;
 use crate::rng::Rng;
 
 /// A handle: clones are of the same project. What is made up here comes from a seed.
@@ -21,6 +25,7 @@ pub struct Commons {
 struct Shared {
     chance: Rng,
     rooms: BTreeMap<Room, Vec<Member>>,
+    stored: Vec<Stored>,
 }
 
 /// Public and private channels of one topic are strangers.
@@ -56,7 +61,7 @@ pub struct PresenceDiff {
 
 impl Default for Commons {
     fn default() -> Self {
-        let shared = Shared { chance: Rng::new(0), rooms: BTreeMap::new() };
+        let shared = Shared { chance: Rng::new(0), rooms: BTreeMap::new(), stored: Vec::new() };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
 }
@@ -65,6 +70,37 @@ impl Commons {
     /// What is made up from now on comes from this seed.
     pub fn seed(&self, seed: u64) {
         self.lock().chance = Rng::new(seed);
+    }
+
+    /// `realtime.send` of the database, at this time since 1970: gives what is to be delivered to
+    /// every socket. What is sent to private channels is stored and can be replayed.
+    #[must_use]
+    pub fn send(&self, unix: Duration, topic: &str, private: bool, event: &str, payload: Payload) -> Broadcast {
+        let id = self.lock().uuid();
+        let payload = with_id(payload, &id);
+        let event = Text::from(event);
+        if private {
+            self.keep(unix, topic, event.clone(), payload.clone(), &id);
+        }
+        let body = Body::User { event, metadata: Some(to_payload(&json!({ "id": id }))), payload };
+        Broadcast { topic: format!("realtime:{topic}").into(), private, body }
+    }
+
+    /// Stores a broadcast, and gives what its receivers are told of that.
+    pub(super) fn store(&self, unix: Duration, topic: &str, event: Text, payload: Payload) -> Payload {
+        let id = self.lock().uuid();
+        self.keep(unix, topic, event, payload, &id);
+        to_payload(&json!({ "id": id }))
+    }
+
+    pub(super) fn stored(&self) -> Vec<Stored> {
+        self.lock().stored.clone()
+    }
+
+    fn keep(&self, unix: Duration, topic: &str, event: Text, payload: Payload, id: &str) {
+        let at_unix_ms = i64::try_from(unix.as_millis()).unwrap_or(i64::MAX);
+        let stored = Stored { topic: topic.into(), event, payload, id: id.into(), at_unix_ms };
+        self.lock().stored.push(stored);
     }
 
     /// Who is present: the payload of a `presence_state`.
@@ -126,6 +162,13 @@ impl Shared {
         let (a, b, c) = (high >> 32, high >> 16 & 0xffff, high & 0xfff);
         format!("{a:08x}-{b:04x}-4{c:03x}-{:04x}-{:012x}", low >> 50 | 0x8000, low & 0xffff_ffff_ffff)
     }
+}
+
+/// As the database puts it into objects that have none.
+fn with_id(payload: Payload, id: &str) -> Payload {
+    let Ok(Value::Object(mut fields)) = payload.parse() else { return payload };
+    fields.entry("id").or_insert_with(|| id.into());
+    to_payload(&fields.into())
 }
 
 /// One key may be there several times: each channel has its own entry.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rejoin_core::{Payload, Text};
 
+use super::rest::Rest;
 use crate::supabase_script::EPOCH;
 
 /// Configuration of a [`SupabasePeer`](super::SupabasePeer). The defaults are the real server's
@@ -63,7 +64,16 @@ pub struct PeerConfig {
     /// Whether the first `track` on a channel without presence brings the state, as on servers
     /// newer than 2.129.8 (section 7.1); default no.
     pub state_on_track: bool,
-    /// What can be replayed, oldest first.
+    /// Whether clients that want to hear themselves do; default yes. A server that does not is broken.
+    pub returns_broadcasts: bool,
+    /// Whether clients may have broadcasts stored, as on servers newer than 2.129.8 (section 6.1);
+    /// default no: the wish is ignored.
+    pub persists: bool,
+    /// Whether the server listens to its database, which channels may ask for; default yes.
+    pub replication: bool,
+    /// What requests over HTTP are answered; default what they deserve.
+    pub rest: Rest,
+    /// What can be replayed, besides what is stored later.
     pub stored: Vec<Stored>,
 }
 
@@ -93,6 +103,10 @@ impl Default for PeerConfig {
             presence_window: Duration::from_secs(30),
             presence_state: PresenceState::Joined,
             state_on_track: false,
+            returns_broadcasts: true,
+            persists: false,
+            replication: true,
+            rest: Rest::Works,
             stored: Vec::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rejoin_core::{ConnId, Frame, Timestamp, TransportAction, TransportEvent};
+use rejoin_core::{ConnId, Frame, Payload, Timestamp, TransportAction, TransportEvent};
 use serde_json::{Value, json};
 
 use super::config::PeerConfig;
@@ -81,6 +81,12 @@ impl Desk {
         self.drain();
     }
 
+    /// `realtime.send` of the database; see [`Project::send`].
+    pub fn send(&mut self, topic: &str, private: bool, event: &str, payload: Payload) {
+        self.project.send(self.now, topic, private, event, payload);
+        self.drain();
+    }
+
     /// Lets so many milliseconds pass, from one thing that happens to the next.
     pub fn advance(&mut self, ms: u64) {
         let until = self.now.saturating_add(Duration::from_millis(ms));
@@ -90,6 +96,7 @@ impl Desk {
             self.drain();
         }
         self.now = until;
+        self.drain();
     }
 
     fn drain(&mut self) {

@@ -4,7 +4,7 @@ use rejoin_core::phoenix::EndReason;
 use rejoin_core::wire::DecodeError;
 use rejoin_core::{Payload, Text};
 
-use super::channel::Broadcast;
+use super::broadcasting::Broadcast;
 use super::commons::PresenceDiff;
 
 /// What a test may want to see.

@@ -31,6 +31,7 @@ pub(super) struct BroadcastConfig {
     #[serde(rename = "self")]
     pub(super) to_self: bool,
     pub(super) replay: Option<Value>,
+    pub(super) replication_ready: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -131,23 +131,6 @@ impl SupabasePeer {
         Some(reason.clone())
     }
 
-    /// The newest messages that a join asks for, oldest first (section 6.5).
-    fn replayed(&self, name: &str, config: &JoinConfig) -> Result<Vec<Stored>, &'static str> {
-        let Some(replay) = &config.broadcast.replay else { return Ok(Vec::new()) };
-        if !config.private {
-            return Err("Replay is not allowed for public channels");
-        }
-        let limit = if replay["limit"].is_null() { Some(25) } else { replay["limit"].as_i64() };
-        let (Some(since), Some(limit)) = (replay["since"].as_i64(), limit) else {
-            return Err("Replay params are not valid");
-        };
-        let wanted = |stored: &&Stored| stored.topic == name && stored.at_unix_ms >= since;
-        let newest = self.config.stored.iter().filter(wanted).rev().take(limit.clamp(1, 25).unsigned_abs() as usize);
-        let mut newest: Vec<Stored> = newest.cloned().collect();
-        newest.reverse();
-        Ok(newest)
-    }
-
     fn admit(&mut self, join: JoinId, topic: Text, payload: Payload, admission: Admission) {
         let Admission { config, wishes, postgres, token, claims, access, presence_access, replay } = admission;
         self.tell_early(&topic, &postgres);
@@ -162,6 +145,7 @@ impl SupabasePeer {
             expires: claims.exp,
             ack: config.broadcast.ack,
             to_self: config.broadcast.to_self,
+            replication_due: None,
             presence: Membership::new(key, config.presence.enabled, presence_access),
             postgres,
         };
@@ -170,22 +154,8 @@ impl SupabasePeer {
         self.welcome(&topic);
         self.subscribe(&topic, false);
         self.run_postgres(&topic);
-        for stored in replay {
-            let about = json!({ "id": stored.id, "replayed": true });
-            let sent = match stored.payload.parse::<Value>() {
-                Ok(inner) => {
-                    let event = stored.event.as_str();
-                    let payload = json!({ "type": "broadcast", "event": event, "payload": inner, "meta": about });
-                    self.session.push(self.now, id, "broadcast", to_payload(&payload))
-                }
-                Err(_) => {
-                    let about = Some(to_payload(&about));
-                    self.session.push_user_broadcast(self.now, id, stored.event, about, stored.payload)
-                }
-            };
-            // Bytes do not reach a client of vsn 1.0.0.
-            drop(sent);
-        }
+        self.replay(&topic, replay);
+        self.await_replication(&topic, config.broadcast.replication_ready);
         self.events.push_back(PeerEvent::Joined { topic, payload });
     }
 }

@@ -8,7 +8,7 @@ use rejoin_core::phoenix::serializer_of;
 use rejoin_core::supabase::{AccessToken, Config, Event, Request, RequestId, Session, TokenFailure, TokenReason};
 use rejoin_core::wire::Message;
 use rejoin_core::{
-    ConnId, ConnectRequest, Frame, Machine, OpenError, Text, Timestamp, TransportAction, TransportEvent,
+    ConnId, ConnectRequest, Frame, Machine, OpenError, Payload, Text, Timestamp, TransportAction, TransportEvent,
 };
 
 use super::config::PeerConfig;
@@ -16,6 +16,7 @@ use super::events::PeerEvent;
 use super::peer::SupabasePeer;
 use super::postgres::RowChange;
 use super::project::Project;
+use super::web::{Step, Web};
 use crate::network::{Delivery, Network};
 use crate::storm::Polls;
 use crate::weather::{Climate, Dial};
@@ -76,6 +77,8 @@ pub struct Lab<W = ()> {
     /// The questions to the provider, by when it answers.
     questions: VecDeque<(Timestamp, RequestId)>,
     network: Network,
+    /// What becomes of requests over HTTP.
+    pub web: Web,
     /// What was dialled.
     upgrades: BTreeMap<ConnId, ConnectRequest>,
 }
@@ -111,6 +114,7 @@ impl<W: Watch> Lab<W> {
             provider: None,
             questions: VecDeque::new(),
             network: network(Climate::Lawful, 0),
+            web: Web::default(),
             upgrades: BTreeMap::new(),
         }
     }
@@ -139,6 +143,12 @@ impl<W: Watch> Lab<W> {
     /// A row came, changed or went.
     pub fn change(&mut self, change: &RowChange) {
         self.project.change(self.now, change);
+        self.settle();
+    }
+
+    /// `realtime.send` of the database; see [`Project::send`].
+    pub fn send(&mut self, topic: &str, private: bool, event: &str, payload: Payload) {
+        self.project.send(self.now, topic, private, event, payload);
         self.settle();
     }
 
@@ -192,7 +202,8 @@ impl<W: Watch> Lab<W> {
 
     fn next(&self) -> Option<Timestamp> {
         let answer = self.questions.front().map(|(at, _)| *at);
-        let deadlines = [self.client.poll_timeout(), self.project.poll_timeout(), self.network.next(), answer];
+        let deadlines =
+            [self.client.poll_timeout(), self.project.poll_timeout(), self.network.next(), answer, self.web.next()];
         deadlines.into_iter().flatten().min()
     }
 
@@ -213,6 +224,13 @@ impl<W: Watch> Lab<W> {
                 self.client.handle_token(self.now, id, answer);
                 self.settle();
             }
+        }
+        while let Some(step) = self.web.pop_due(self.now) {
+            match step {
+                Step::Arrives(request) => self.web.arrive(self.now, request, &mut self.project),
+                Step::Answered(id, answer) => self.client.handle_http(self.now, id, answer),
+            }
+            self.settle();
         }
         if self.client.poll_timeout().is_some_and(|at| at <= self.now) {
             self.client.handle_timeout(self.now);
@@ -270,9 +288,13 @@ impl<W: Watch> Lab<W> {
     fn take_news(&mut self) -> bool {
         if let Some(request) = self.client.poll_request() {
             self.watch.asks(self.now, &request);
-            if let Request::Token { id, reason } = request {
-                self.asked.push((self.now, reason));
-                self.questions.push_back((self.now.saturating_add(self.provider_delay), id));
+            match request {
+                Request::Token { id, reason } => {
+                    self.asked.push((self.now, reason));
+                    self.questions.push_back((self.now.saturating_add(self.provider_delay), id));
+                }
+                Request::Http(request) => self.web.send(self.now, request),
+                other => unreachable!("nobody knows how to do {other:?}"),
             }
             return true;
         }
@@ -353,6 +375,6 @@ fn network(climate: Climate, seed: u64) -> Network {
 }
 
 /// Path and query of a URL.
-fn target(url: &str) -> String {
+pub(super) fn target(url: &str) -> String {
     format!("/{}", url.splitn(4, '/').last().unwrap_or_default())
 }

@@ -8,6 +8,7 @@
 //! * A [`Desk`] is a project alone, whose clients a test writes frame by frame.
 //! * [`replay`] plays recorded clients to a project.
 
+mod broadcasting;
 mod channel;
 mod commons;
 mod config;
@@ -21,10 +22,12 @@ mod postgres;
 mod presence;
 mod project;
 pub mod replay;
+mod rest;
 mod token;
 mod upgrade;
+mod web;
 
-pub use channel::{Body, Broadcast};
+pub use broadcasting::{Body, Broadcast};
 pub use commons::{Commons, PresenceDiff};
 pub use config::{Access, Echo, PeerConfig, PresenceState, Readiness, Stored};
 pub use desk::{Desk, LATE};
@@ -33,5 +36,7 @@ pub use lab::{Lab, Watch};
 pub use peer::SupabasePeer;
 pub use postgres::{RowChange, RowError};
 pub use project::Project;
+pub use rest::{HttpAnswer, Rest};
 pub use token::{BAD_SIGNATURE, token, token_with};
 pub use upgrade::{Refused, Upgrade};
+pub use web::Web;

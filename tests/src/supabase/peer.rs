@@ -9,7 +9,7 @@ use rejoin_core::wire::Ref;
 use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
 use serde_json::json;
 
-use super::channel::{Body, Channel, to_payload};
+use super::channel::{Channel, to_payload};
 use super::commons::Commons;
 use super::config::PeerConfig;
 use super::events::{PeerEvent, Spread};
@@ -223,10 +223,9 @@ impl SupabasePeer {
             match event {
                 ServerEvent::Join { join, topic, payload } => self.begin_join(join, topic, payload),
                 ServerEvent::Push { channel, event, payload, reply } => self.pushed(channel, event, payload, reply),
-                ServerEvent::UserBroadcast { channel, event, payload, reply, .. } => {
+                ServerEvent::UserBroadcast { channel, event, metadata, payload, reply } => {
                     if let Some(topic) = self.topic_of(channel) {
-                        // The server reads the metadata and does not pass it on.
-                        self.broadcast(topic, Body::User { event, metadata: None, payload }, reply);
+                        self.user_broadcast(topic, event, metadata.as_ref(), payload, reply);
                     }
                 }
                 ServerEvent::Left { channel } => {

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use rejoin_core::{ConnId, Machine, Text, Timestamp, TransportAction, TransportEvent};
+use rejoin_core::{ConnId, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
 
+use super::broadcasting::Broadcast;
 use super::commons::Commons;
 use super::config::PeerConfig;
 use super::events::PeerEvent;
 use super::peer::SupabasePeer;
 use super::postgres::RowChange;
+use super::rest::HttpAnswer;
 use super::upgrade::{Refused, Upgrade};
 
 /// A Supabase project: the peers of its sockets, each of which hears of the others.
@@ -81,6 +83,34 @@ impl Project {
     /// A row came, changed or went: whoever asked for it is told.
     pub fn change(&mut self, now: Timestamp, change: &RowChange) {
         self.peers.values_mut().for_each(|peer| peer.change(now, change));
+        self.settle(now);
+    }
+
+    /// `realtime.send` of the database: to everybody in the channels of this topic, which is without
+    /// `realtime:`. What is sent to private ones is stored.
+    pub fn send(&mut self, now: Timestamp, topic: &str, private: bool, event: &str, payload: Payload) {
+        let broadcast = self.commons.send(self.config.unix(now), topic, private, event, payload);
+        self.deliver(now, [broadcast]);
+    }
+
+    /// A request over HTTP. `None` is no answer at all.
+    pub fn handle_http(
+        &mut self,
+        now: Timestamp,
+        method: &str,
+        target: &str,
+        headers: &[(Text, Text)],
+        body: &[u8],
+    ) -> Option<HttpAnswer> {
+        let (answer, broadcasts) = self.config.handle_http(&self.commons, now, method, target, headers, body);
+        self.deliver(now, broadcasts);
+        answer
+    }
+
+    fn deliver(&mut self, now: Timestamp, broadcasts: impl IntoIterator<Item = Broadcast>) {
+        for broadcast in broadcasts {
+            self.peers.values_mut().for_each(|peer| peer.deliver(now, broadcast.clone()));
+        }
         self.settle(now);
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rejoin_core::wire::{Message, Ref, Serializer};
 use rejoin_core::{ConnId, Frame, Payload, Text, Timestamp, TransportAction, TransportEvent};
 use rejoin_recording::{Dir, Row};
@@ -53,6 +55,8 @@ pub fn play(rows: &[Row], config: PeerConfig) -> Result<Conversations, String> {
                 let said = replay.value(conn, row.to_frame().ok_or("an unreadable row")?)?;
                 replay.expects(row, said);
             }
+            ("http_request", _) => replay.request(conn, row).ok_or("an unreadable request")?,
+            ("http_response", _) => replay.expects(row, json!({ "status": row.status, "body": row.body })),
             ("upgrade_rejected", _) => {
                 let body: Value =
                     row.body.as_deref().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default();
@@ -76,10 +80,7 @@ struct Replay {
 
 impl Replay {
     fn upgrade(&mut self, conn: ConnId, row: &Row) {
-        let headers = row.rest.get("headers").and_then(Value::as_object);
-        let headers = headers.into_iter().flatten().filter_map(|(k, v)| Some((k.as_str().into(), v.as_str()?.into())));
-        let headers: Vec<(Text, Text)> = headers.collect();
-        match self.project.check_upgrade(self.now, row.path.as_deref().unwrap_or_default(), &headers) {
+        match self.project.check_upgrade(self.now, row.path.as_deref().unwrap_or_default(), &headers(row)) {
             Ok(upgrade) => {
                 self.serializers.insert(conn, upgrade.serializer);
                 self.project.open(self.now, conn, upgrade);
@@ -91,6 +92,18 @@ impl Replay {
                 self.said.actual.entry(conn.get()).or_default().push((at, said));
             }
         }
+    }
+
+    fn request(&mut self, conn: ConnId, row: &Row) -> Option<()> {
+        let body = match row.rest.get("body_b64") {
+            Some(encoded) => STANDARD.decode(encoded.as_str()?).ok()?,
+            None => row.body.as_deref()?.into(),
+        };
+        let (method, target) = (row.method.as_deref()?, row.path.as_deref()?);
+        let answer = self.project.handle_http(self.now, method, target, &headers(row), &body)?;
+        let said = json!({ "status": answer.status, "body": answer.body });
+        self.said.actual.entry(conn.get()).or_default().push((self.now.as_millis(), said));
+        self.drain().ok()
     }
 
     fn tell(&mut self, conn: ConnId, event: TransportEvent) -> Result<(), String> {
@@ -143,6 +156,12 @@ impl Replay {
             "payload": content(&payload),
         }))
     }
+}
+
+fn headers(row: &Row) -> Vec<(Text, Text)> {
+    let headers = row.rest.get("headers").and_then(Value::as_object);
+    let headers = headers.into_iter().flatten();
+    headers.filter_map(|(name, value)| Some((name.as_str().into(), value.as_str()?.into()))).collect()
 }
 
 fn content(payload: &Payload) -> Value {

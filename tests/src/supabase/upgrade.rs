@@ -65,8 +65,12 @@ impl PeerConfig {
 
     /// The wall clock, in seconds since 1970.
     pub(super) fn unix_seconds(&self, now: Timestamp) -> i64 {
-        let unix = self.unix_epoch.saturating_add(now.saturating_since(Timestamp::ZERO));
-        i64::try_from(unix.as_secs()).unwrap_or(i64::MAX)
+        i64::try_from(self.unix(now).as_secs()).unwrap_or(i64::MAX)
+    }
+
+    /// The same, as time since 1970.
+    pub(super) fn unix(&self, now: Timestamp) -> Duration {
+        self.unix_epoch.saturating_add(now.saturating_since(Timestamp::ZERO))
     }
 
     /// When the wall clock shows so many seconds since 1970.

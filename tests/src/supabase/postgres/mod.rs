@@ -99,7 +99,7 @@ impl SupabasePeer {
     /// A row came, changed or went: to every channel that asked for it and is subscribed.
     pub fn change(&mut self, now: Timestamp, change: &RowChange) {
         let mut change = change.clone();
-        change.committed(self.config.unix_epoch.saturating_add(now.saturating_since(Timestamp::ZERO)));
+        change.committed(self.config.unix(now));
         self.post_change(now, change);
     }
 
