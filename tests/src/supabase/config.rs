@@ -14,8 +14,14 @@ pub struct PeerConfig {
     /// The wall clock at the virtual time zero, as time since 1970; default [`EPOCH`], when
     /// scripts begin too. Tokens are checked against it.
     pub unix_epoch: Duration,
+    /// What upgrades are answered; default what they deserve.
+    pub upgrades: Upgrades,
     /// How long an upgrade is left waiting before it is refused; default 2 s.
     pub upgrade_delay: Duration,
+    /// Whether heartbeats are answered; default yes.
+    pub answers_heartbeats: bool,
+    /// What joins are answered; default what they deserve.
+    pub joins: Joins,
     /// How long a join is left waiting before it is refused; default 5 s. The socket waits with it.
     pub refusal_delay: Duration,
     /// How long a join that succeeds takes; default 2 ms. The socket waits with it.
@@ -81,6 +87,9 @@ impl Default for PeerConfig {
     fn default() -> Self {
         Self {
             unix_epoch: EPOCH,
+            upgrades: Upgrades::Checked,
+            answers_heartbeats: true,
+            joins: Joins::Decided,
             upgrade_delay: Duration::from_secs(2),
             refusal_delay: Duration::from_secs(5),
             join_time: Duration::from_millis(2),
@@ -110,6 +119,28 @@ impl Default for PeerConfig {
             stored: Vec::new(),
         }
     }
+}
+
+/// What upgrades are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrades {
+    /// What they deserve.
+    Checked,
+    /// This status, with the words that go with it.
+    Refused(u16),
+    /// Nothing, for ever.
+    Unanswered,
+}
+
+/// What joins are answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Joins {
+    /// What they deserve.
+    Decided,
+    /// That they are refused, for this reason.
+    Refused(String),
+    /// Nothing, for ever.
+    Unanswered,
 }
 
 /// What the policies of a project permit on a private channel.

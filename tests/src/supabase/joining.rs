@@ -7,7 +7,7 @@ use rejoin_core::{Payload, Text, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::channel::{Channel, forbidden, sub_topic, to_payload};
-use super::config::{Access, Stored};
+use super::config::{Access, Joins, Stored};
 use super::events::PeerEvent;
 use super::join_payload::{JoinConfig, JoinPayload};
 use super::peer::SupabasePeer;
@@ -53,6 +53,9 @@ impl SupabasePeer {
             let reason = "unmatched topic".into();
             return self.events.push_back(PeerEvent::Refused { topic, reason });
         }
+        if self.config.joins == Joins::Unanswered {
+            return;
+        }
         let verdict = self.decide(&topic, &payload);
         let delay = match &verdict {
             Ok(admission) => self.config.join_time + admission.postgres.waits(),
@@ -81,6 +84,9 @@ impl SupabasePeer {
         let refuse = |reason: String| Err(Refusal { reason, after: Duration::ZERO, closes_socket: false });
         if let Some(reason) = self.scripted_refusal(topic) {
             return refuse(reason);
+        }
+        if let Joins::Refused(reason) = &self.config.joins {
+            return refuse(reason.clone());
         }
         if name.is_empty() {
             return refuse("TopicNameRequired: You must provide a topic name".into());

@@ -11,7 +11,7 @@ use rejoin_core::{
     ConnId, ConnectRequest, Frame, Machine, OpenError, Payload, Text, Timestamp, TransportAction, TransportEvent,
 };
 
-use super::config::PeerConfig;
+use super::config::{PeerConfig, Upgrades};
 use super::events::PeerEvent;
 use super::peer::SupabasePeer;
 use super::postgres::RowChange;
@@ -243,6 +243,9 @@ impl<W: Watch> Lab<W> {
 
     fn upgrade(&mut self, conn: ConnId) {
         let Some(request) = self.upgrades.get(&conn) else { return };
+        if self.project.config.upgrades == Upgrades::Unanswered {
+            return;
+        }
         let target = target(&request.url);
         match self.project.check_upgrade(self.now, &target, &request.headers) {
             Ok(upgrade) => {

@@ -6,9 +6,11 @@
 //!   one socket to the others.
 //! * A [`Lab`] joins one client session to a project under virtual time.
 //! * A [`Desk`] is a project alone, whose clients a test writes frame by frame.
+//! * A [`Broken`] server is broken in one way.
 //! * [`replay`] plays recorded clients to a project.
 
 mod broadcasting;
+mod broken;
 mod channel;
 mod commons;
 mod config;
@@ -28,8 +30,9 @@ mod upgrade;
 mod web;
 
 pub use broadcasting::{Body, Broadcast};
+pub use broken::Broken;
 pub use commons::{Commons, PresenceDiff};
-pub use config::{Access, Echo, PeerConfig, PresenceState, Readiness, Stored};
+pub use config::{Access, Echo, Joins, PeerConfig, PresenceState, Readiness, Stored, Upgrades};
 pub use desk::{Desk, LATE};
 pub use events::{PeerEvent, Spread};
 pub use lab::{Lab, Watch};

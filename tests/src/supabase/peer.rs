@@ -177,6 +177,10 @@ impl SupabasePeer {
         match letter {
             Letter::Frame(frame) => {
                 let message = self.session.serializer().decode_from_client(frame.clone()).ok();
+                if message.as_ref().is_some_and(|message| message.topic == "phoenix") && !self.config.answers_heartbeats
+                {
+                    return;
+                }
                 self.join_ref = message.and_then(|message| message.join_ref);
                 let conn = self.session.conn();
                 self.session.handle_transport(self.now, TransportEvent::Received { conn, frame });

@@ -6,7 +6,7 @@ use rejoin_core::phoenix::serializer_of;
 use rejoin_core::wire::Serializer;
 use rejoin_core::{Text, Timestamp};
 
-use super::config::PeerConfig;
+use super::config::{PeerConfig, Upgrades};
 use super::token::{Claims, Flaw};
 
 /// What an upgrade that succeeds says about its socket.
@@ -49,8 +49,11 @@ impl PeerConfig {
     /// query of `target`.
     ///
     /// # Errors
-    /// If it is refused: for an unknown `vsn` (at once, by Phoenix) or for its key.
+    /// If it is refused: as configured, or for an unknown `vsn` (at once, by Phoenix) or for its key.
     pub fn check_upgrade(&self, target: &str, headers: &[(Text, Text)], now: Timestamp) -> Result<Upgrade, Refused> {
+        if let Upgrades::Refused(status) = self.upgrades {
+            return Err(Refused::new(status, words(status), self.upgrade_delay));
+        }
         let Ok(serializer) = serializer_of(target) else {
             return Err(Refused { status: 403, body: String::new(), delay: Duration::ZERO });
         };
@@ -77,6 +80,17 @@ impl PeerConfig {
     pub(super) fn timestamp(&self, unix: i64) -> Timestamp {
         let since_epoch = Duration::from_secs(unix.unsigned_abs()).saturating_sub(self.unix_epoch);
         Timestamp::ZERO.saturating_add(since_epoch)
+    }
+}
+
+/// What the server says with a status.
+const fn words(status: u16) -> &'static str {
+    match status {
+        401 => "Failed to validate JWT signature",
+        403 => "Realtime was disabled for this tenant",
+        404 => "Tenant not found",
+        429 => "Too many connected users",
+        _ => "Error connecting to Realtime",
     }
 }
 

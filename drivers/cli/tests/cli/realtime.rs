@@ -1,4 +1,8 @@
-//! A scripted Supabase on a real socket: the peers of `rejoin-sim`, driven as every machine is.
+//! A scripted Supabase on a real socket: the peers of `rejoin-sim`, driven as every machine is, and
+//! its HTTP on the same port.
+
+mod http;
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -11,9 +15,9 @@ use std::time::{Duration, SystemTime};
 
 use async_channel::{Receiver, Sender};
 use futures_lite::Stream;
-use rejoin_core::{ConnId, Text, Timestamp};
+use rejoin_core::{ConnId, Payload, Text, Timestamp};
 use rejoin_pump::{Bridge, Clock, Pump, Runtime, UpgradeRequest};
-use rejoin_sim::supabase::{Commons, PeerConfig, PeerEvent, Refused, SupabasePeer};
+use rejoin_sim::supabase::{Broken, Commons, PeerConfig, PeerEvent, Refused, Spread, SupabasePeer, Upgrades};
 use rejoin_smol::SmolRuntime;
 use smol::Async;
 
@@ -44,6 +48,11 @@ impl Realtime {
     /// The recorded server, but quick to refuse.
     pub(crate) fn start() -> Self {
         Self::with(quick(), |_| {})
+    }
+
+    /// The same, broken in one way.
+    pub(crate) fn broken(broken: Broken) -> Self {
+        Self::with(broken.breaks(quick()), |_| {})
     }
 
     pub(crate) fn with(config: PeerConfig, greeting: fn(&mut SupabasePeer)) -> Self {
@@ -88,6 +97,12 @@ impl Realtime {
         }
     }
 
+    /// `realtime.send` of the database, to channels of this topic, which is without `realtime:`.
+    pub(crate) fn send(&self, topic: &str, private: bool, event: &str, payload: Payload) {
+        let broadcast = self.shared.commons.send(since_1970(), topic, private, event, payload);
+        self.shared.tell(None, &broadcast.into());
+    }
+
     /// Reads on to the next event that is wanted.
     pub(crate) fn sees(&self, wanted: impl Fn(&PeerEvent) -> bool) -> PeerEvent {
         loop {
@@ -106,6 +121,43 @@ impl Realtime {
     }
 }
 
+impl Shared {
+    /// What everybody but this socket's client is to hear.
+    fn tell(&self, but: Option<ConnId>, spread: &Spread) {
+        for (_, peer) in lock(&self.peers).iter().filter(|(conn, _)| Some(**conn) != but) {
+            let spread = spread.clone();
+            let _ = peer.try_send(Box::new(move |peer, now| peer.deliver(now, spread)));
+        }
+    }
+
+    /// The configuration of a peer whose time begins now.
+    fn config_now(&self) -> PeerConfig {
+        PeerConfig { unix_epoch: since_1970(), ..self.config.clone() }
+    }
+
+    /// Answers one request after the other, or none at all.
+    async fn serve_http(&self, mut tcp: Async<TcpStream>) {
+        if self.config.upgrades != Upgrades::Unanswered {
+            while let Some(request) = http::Request::read(&mut tcp).await {
+                let http::Request { method, target, headers, body } = &request;
+                let config = self.config_now();
+                let (answer, broadcasts) =
+                    config.handle_http(&self.commons, Timestamp::ZERO, method, target, headers, body);
+                broadcasts.into_iter().for_each(|broadcast| self.tell(None, &broadcast.into()));
+                let Some(answer) = answer else { break };
+                if http::write(&mut tcp, &answer).await.is_err() {
+                    return;
+                }
+            }
+        }
+        http::ignore(tcp).await;
+    }
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("later than 1970")
+}
+
 /// The recorded server, whose refusals nobody has to wait for.
 pub(crate) fn quick() -> PeerConfig {
     let quick = Duration::from_millis(50);
@@ -114,10 +166,12 @@ pub(crate) fn quick() -> PeerConfig {
 
 /// Serves one socket to its end.
 async fn host(shared: Arc<Shared>, conn: ConnId, tcp: Async<TcpStream>, notes: Notes<PeerEvent>) {
+    if shared.config.upgrades == Upgrades::Unanswered || http::is_post(&tcp).await {
+        return shared.serve_http(tcp).await;
+    }
     let Ok(request) = UpgradeRequest::read(rejoin_smol::plain(tcp)).await else { return };
     let headers: Vec<(Text, Text)> = request.headers().map(|(name, value)| (name.into(), value.into())).collect();
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("later than 1970");
-    let config = PeerConfig { unix_epoch: since_1970, ..shared.config.clone() };
+    let config = shared.config_now();
     let scripted = lock(&shared.refusals).pop_front();
     let checked = scripted.map_or_else(|| config.check_upgrade(&request.target(), &headers, Timestamp::ZERO), Err);
     let upgrade = match checked {
@@ -160,10 +214,7 @@ impl Bridge<SupabasePeer> for PeerBridge {
 
     fn deliver(&mut self, _: &mut SupabasePeer, _: Timestamp, event: PeerEvent) {
         if let Some(spread) = event.spread() {
-            for (_, peer) in lock(&self.shared.peers).iter().filter(|(conn, _)| **conn != self.conn) {
-                let spread = spread.clone();
-                let _ = peer.try_send(Box::new(move |peer, now| peer.deliver(now, spread)));
-            }
+            self.shared.tell(Some(self.conn), &spread);
         }
         // A test need not look.
         let _ = self.notes.send(event);
