@@ -46,7 +46,7 @@ fn scan(payload: &Payload) -> Option<ChangeEnvelope> {
     let before_ids = before_numbers(whole.strip_suffix(b"]}")?)?;
     let ids = before_ids.len()..whole.len() - b"]}".len();
     let before_ids = before_ids.strip_suffix(br#","ids":["#)?;
-    let (kind, record) = kind_in_front(data).or_else(|| Some((kind_at_end(data, before_ids)?, None)))?;
+    let (kind, record) = kind_in_front(data).or_else(|| Some((kind_at_end(before_ids)?, None)))?;
     let at = |part: &[u8]| whole.len() - part.len();
     Some(ChangeEnvelope { kind, data: at(data), record: record.map(at), ids })
 }
@@ -78,8 +78,8 @@ fn kind_in_front(data: &[u8]) -> Option<(ChangeKind, Option<&[u8]>)> {
 /// The kind as the last member of what comes before the ids. That is the data: a message has no third
 /// member. No quote is escaped here either, as the brace is in no string.
 #[inline]
-fn kind_at_end(data: &[u8], before_ids: &[u8]) -> Option<ChangeKind> {
-    let members = before_ids.strip_suffix(br#""}"#).filter(|_| data.starts_with(b"{"))?;
+fn kind_at_end(before_ids: &[u8]) -> Option<ChangeKind> {
+    let members = before_ids.strip_suffix(br#""}"#)?;
     [ChangeKind::Insert, ChangeKind::Update, ChangeKind::Delete].into_iter().find(|kind| {
         let rest = members.strip_suffix(kind.as_str().as_bytes());
         rest.is_some_and(|rest| rest.ends_with(br#","type":""#))
