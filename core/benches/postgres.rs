@@ -1,4 +1,4 @@
-//! What a row change costs from frame to the ids of its bindings, and what reading its row does.
+//! What a row change costs from its frame to the bindings that it is for, and what reading its row does.
 //!
 //! The first must not grow with the row. The floors are measured in the same run: `serde envelope`
 //! is the usual way, which leaves the row unread but has to find its end, `serde value` the whole
@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use rejoin_core::phoenix::{Config, Event, JoinOptions, Session};
-use rejoin_core::supabase::{ChangeKind, PostgresChange};
+use rejoin_core::supabase::{
+    ChangeKind, ChannelConfig, Config, Event, PostgresBinding, PostgresChange, PostgresEvent, Session,
+};
 use rejoin_core::wire::{Message, Serializer};
 use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
 use serde::Deserialize;
@@ -23,15 +24,18 @@ use serde_json::value::RawValue;
 const NOW: Timestamp = Timestamp::ZERO;
 const TOPIC: &str = "realtime:room:0000";
 const IDS: &str = "[68883293,21077450]";
-const SUM_OF_IDS: u64 = 89_960_743;
+const ANSWER: &str = concat!(
+    r#"{"postgres_changes":[{"id":68883293,"event":"INSERT","schema":"public","table":"orders"},"#,
+    r#"{"id":21077450,"event":"*","schema":"public","table":"orders"}]}"#
+);
 
 fn whose_change(c: &mut Criterion) {
-    let (mut session, conn) = joined();
+    let mut sessions = [1, 1_000].map(|count| (count, subscribed(count)));
     for (name, size) in [("200 B", 200), ("869 B", 869), ("8 KiB", 8 << 10), ("64 KiB", 64 << 10), ("1 MiB", 1 << 20)] {
         let recorded = data([TABLE, TYPE, RECORD, COLUMNS, ERRORS, SCHEMA, TIMESTAMP], size);
         let sorted = data([COLUMNS, TIMESTAMP, ERRORS, RECORD, SCHEMA, TABLE, TYPE], size);
         let text = v2(&format!(r#"{{"data":{recorded},"ids":{IDS}}}"#));
-        let mut group = c.benchmark_group(format!("whose change, row of {name}"));
+        let mut group = c.benchmark_group(format!("row change of {name}"));
         group.bench_function("serde value", |b| {
             b.iter(|| black_box(serde_json::from_str::<Value>(black_box(&text)).unwrap().is_array()));
         });
@@ -48,10 +52,15 @@ fn whose_change(c: &mut Criterion) {
             group.bench_function(format!("change and ids{order}"), |b| {
                 b.iter(|| black_box(whose(black_box(&payload))));
             });
-            group.bench_function(format!("from frame to ids, phoenix session{order}"), |b| {
-                b.iter(|| black_box(whose(&route(&mut session, conn, black_box(&frame)))));
-            });
-            assert_eq!(whose(&route(&mut session, conn, &frame)), (ChangeKind::Insert, SUM_OF_IDS));
+            for (count, (session, conn)) in &mut sessions {
+                group.bench_function(format!("session with binding match{order}, {count} channels"), |b| {
+                    b.iter(|| black_box(route(session, *conn, black_box(&frame))));
+                });
+                let Some(Event::PostgresChange { bindings, change, .. }) = route(session, *conn, &frame) else {
+                    panic!("it is a change")
+                };
+                assert!(bindings.iter().eq([0, 1]) && change.kind() == ChangeKind::Insert);
+            }
         }
         group.finish();
     }
@@ -190,26 +199,38 @@ fn by_serde(text: &str) -> (usize, u64) {
     (topic.len() + event.len() + wire.data.kind.len() + record, wire.ids.iter().sum())
 }
 
-fn joined() -> (Session, ConnId) {
-    let mut session = Session::new(Config::new("ws://localhost/socket").unwrap(), NOW);
+/// Each channel asks for the inserts and for all changes of the table.
+fn subscribed(channels: usize) -> (Session, ConnId) {
+    let mut config = Config::new("ws://localhost/socket", "key").unwrap();
+    config.phoenix.limits.joins_in_flight = usize::MAX;
+    config.phoenix.limits.joins_per_second = None;
+    let mut session = Session::new(config, NOW);
     session.connect(NOW);
-    session.join(NOW, TOPIC, JoinOptions::default()).unwrap();
+    let orders = |event| PostgresBinding::new(event).table("orders");
+    let channel = ChannelConfig::default()
+        .postgres_changes(orders(PostgresEvent::Insert))
+        .postgres_changes(orders(PostgresEvent::All));
+    for i in 0..channels {
+        session.subscribe(NOW, &format!("realtime:room:{i:04}"), &channel).unwrap();
+    }
     let Some(TransportAction::Open(request)) = session.poll_transport() else { panic!("it dials") };
     let conn = request.conn;
     session.handle_transport(NOW, TransportEvent::Opened { conn });
-    let Some(TransportAction::Send { frame, .. }) = session.poll_transport() else { panic!("it joins") };
-    let join = Serializer::V2.decode_from_client(frame).unwrap();
-    let reply = Message::reply(TOPIC, "ok", &Payload::EMPTY).with_refs(join.join_ref, join.reference);
-    let frame = Serializer::V2.encode_from_server(&reply).unwrap();
-    session.handle_transport(NOW, TransportEvent::Received { conn, frame });
+    let response = Payload::from_json_text(ANSWER).unwrap();
+    for _ in 0..channels {
+        let Some(TransportAction::Send { frame, .. }) = session.poll_transport() else { panic!("it joins") };
+        let join = Serializer::V2.decode_from_client(frame).unwrap();
+        let reply = Message::reply(join.topic.clone(), "ok", &response).with_refs(join.join_ref, join.reference);
+        let frame = Serializer::V2.encode_from_server(&reply).unwrap();
+        session.handle_transport(NOW, TransportEvent::Received { conn, frame });
+    }
     while session.poll_event().is_some() {}
     (session, conn)
 }
 
-fn route(session: &mut Session, conn: ConnId, frame: &Frame) -> Payload {
+fn route(session: &mut Session, conn: ConnId, frame: &Frame) -> Option<Event> {
     session.handle_transport(NOW, TransportEvent::Received { conn, frame: frame.clone() });
-    let Some(Event::Message { payload, .. }) = session.poll_event() else { panic!("it is a message") };
-    payload
+    session.poll_event()
 }
 
 criterion_group! {
