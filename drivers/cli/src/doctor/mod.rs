@@ -17,7 +17,7 @@ use crate::host::{Host, Job};
 use crate::input;
 use crate::interrupt::Interrupts;
 use network::Target;
-use report::Report;
+use report::{Patience, Report};
 
 /// How long the server may take to answer our close frame.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ impl Plan {
             Setup::Phoenix(setup) => &mut setup.config,
             Setup::Supabase(setup) => &mut setup.project.config.phoenix,
         };
-        // The report's own patience ends sooner, so that there is one answer to what takes too long.
+        // Our own patience ends sooner, so that there is one answer to what takes too long.
         let longer = timeout.saturating_mul(2);
         (config.connect_timeout, config.join_timeout, config.push_timeout) = (longer, longer, longer);
         (config.heartbeat_timeout, config.leave_timeout, config.close_timeout) = (longer, FAREWELL, FAREWELL);
@@ -67,12 +67,12 @@ pub(crate) struct Examination {
 impl Job for Examination {
     async fn run<H: Host>(self, host: H) -> Result<(), Failure> {
         let Self { plan: Plan { setup, target, json, timeout }, interrupts } = self;
-        let mut report = Report::new(host, json, timeout);
+        let (mut report, patience) = (Report::new(json), Patience::new(host.clone(), timeout));
         let examined = async {
-            network::examine(&mut report, &target).await;
+            network::examine(&host, &patience, &mut report, &target).await;
             match setup {
-                Setup::Phoenix(setup) => setup.examine(&mut report).await?,
-                Setup::Supabase(setup) => setup.examine(&mut report).await?,
+                Setup::Phoenix(setup) => setup.examine(&host, &patience, &mut report).await?,
+                Setup::Supabase(setup) => setup.examine(&host, &patience, &mut report).await?,
             }
             report.verdict()
         };

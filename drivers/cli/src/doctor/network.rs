@@ -3,7 +3,7 @@
 use rejoin_core::phoenix::Endpoint;
 use rejoin_pump::Runtime as _;
 
-use super::report::{Finding, Report, Trouble};
+use super::report::{Finding, Patience, Report, Trouble};
 use crate::host::Host;
 use crate::output::plural;
 
@@ -29,15 +29,14 @@ impl Target {
     }
 }
 
-pub(super) async fn examine<H: Host>(report: &mut Report<H>, target: &Target) {
-    let host = report.host.clone();
+pub(super) async fn examine<H: Host>(host: &H, patience: &Patience<H>, report: &mut Report, target: &Target) {
     let late = "check this machine's network and its name servers";
-    report.need("dns", late, resolve(&host, target)).await;
+    report.need("dns", patience.wait("no answer", late, resolve(host, target))).await;
     let late = "check the port, and whether a firewall drops what goes there";
-    report.need("tcp", late, dial(&host, target, false)).await;
+    report.need("tcp", patience.wait("no connection", late, dial(host, target, false))).await;
     if target.secure {
         let late = "check that the port speaks TLS; without it the URL begins with ws:// or http://";
-        report.need("tls", late, dial(&host, target, true)).await;
+        report.need("tls", patience.wait("no handshake", late, dial(host, target, true))).await;
     } else {
         report.skip("tls", "the URL asks for none");
     }

@@ -10,7 +10,7 @@ use rejoin_pump::{
 
 use super::FAREWELL;
 use super::advice::of_socket_loss;
-use super::report::{Finding, Report, Trouble};
+use super::report::{Finding, Patience, Report, Trouble};
 use crate::args::DoctorArgs;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -42,24 +42,29 @@ impl Setup {
         Ok(Self { config, topic, event })
     }
 
-    pub(super) async fn examine<H: Host>(self, report: &mut Report<H>) -> Result<(), Failure> {
+    pub(super) async fn examine<H: Host>(
+        self,
+        host: &H,
+        patience: &Patience<H>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
         let mut options = ConnectOptions::default();
         options.connect = false;
-        let (client, pump) = report.host.connect(self.config, options);
+        let (client, pump) = host.connect(self.config, options);
         let closed = |_| Failure::broken("the client is closed");
         let (handle, inbox) = client.inbox(Inflow::DropOldest { capacity: WAITING }).await.map_err(closed)?;
         let mut patient = Patient { client, handle, inbox, channel: None };
-        report.need("upgrade", UPGRADE_LATE, patient.upgrade()).await;
-        report.need("heartbeat", HEARTBEAT_LATE, patient.heartbeat()).await;
+        report.need("upgrade", patience.wait("no answer", UPGRADE_LATE, patient.upgrade())).await;
+        report.need("heartbeat", patience.wait("no answer", HEARTBEAT_LATE, patient.heartbeat())).await;
         match self.topic {
             None => ["join", "push"].into_iter().for_each(|name| report.skip(name, NO_CHANNEL)),
             Some(topic) => {
-                report.need("join", JOIN_LATE, patient.join(topic)).await;
-                report.check("push", PUSH_LATE, patient.push(self.event)).await;
+                report.need("join", patience.wait("no answer", JOIN_LATE, patient.join(topic))).await;
+                report.check("push", patience.wait("no answer", PUSH_LATE, patient.push(self.event))).await;
             }
         }
         patient.client.close().await;
-        report.host.within(FAREWELL * 2, pump.done()).await;
+        host.within(FAREWELL * 2, pump.done()).await;
         Ok(())
     }
 }

@@ -46,51 +46,71 @@ impl From<ClosedError> for Trouble {
     }
 }
 
-/// The checklist so far.
-pub(super) struct Report<H> {
-    pub(super) host: H,
-    printer: Printer,
-    /// What each check may take.
+/// How long what is looked at may take.
+#[derive(Clone)]
+pub(super) struct Patience<H> {
+    host: H,
     timeout: Duration,
+}
+
+impl<H: Host> Patience<H> {
+    pub(super) const fn new(host: H, timeout: Duration) -> Self {
+        Self { host, timeout }
+    }
+
+    /// The future's result, or that what it waits for is `missing`, and what to do about that.
+    pub(super) async fn wait<T: Send>(
+        &self,
+        missing: &str,
+        fix: &'static str,
+        future: impl Future<Output = Result<T, Trouble>> + Send,
+    ) -> Result<T, Trouble> {
+        let late = || Err(Trouble::new(format!("{missing} within {}", humantime::format_duration(self.timeout)), fix));
+        self.host.within(self.timeout, future).await.unwrap_or_else(late)
+    }
+}
+
+/// The checklist so far.
+pub(super) struct Report {
+    printer: Printer,
     failed: Vec<&'static str>,
     /// The failed check without which nothing else can be looked at.
     obstacle: Option<&'static str>,
 }
 
-impl<H: Host> Report<H> {
-    pub(super) fn new(host: H, json: bool, timeout: Duration) -> Self {
-        Self { host, printer: Printer::new(json), timeout, failed: Vec::new(), obstacle: None }
+impl Report {
+    pub(super) fn new(json: bool) -> Self {
+        Self { printer: Printer::new(json), failed: Vec::new(), obstacle: None }
     }
 
-    /// Looks at something that everything behind it needs. `late` is what to do if nothing is seen in time.
-    pub(super) async fn need(
-        &mut self,
-        name: &'static str,
-        late: &'static str,
-        look: impl Future<Output = Finding> + Send,
-    ) {
-        self.look_at(name, late, true, look).await;
+    /// Looks at something that everything behind it needs.
+    pub(super) async fn need(&mut self, name: &'static str, look: impl Future<Output = Finding>) {
+        self.check(name, async { look.await.map_err(Trouble::and_the_end) }).await;
     }
 
-    /// Looks at something that not everything behind it needs, and tells whether it is fine.
-    pub(super) async fn check(
-        &mut self,
-        name: &'static str,
-        late: &'static str,
-        look: impl Future<Output = Finding> + Send,
-    ) -> bool {
-        self.look_at(name, late, false, look).await
-    }
-
-    /// Something that is not looked at, and why.
-    pub(super) fn skip(&mut self, name: &'static str, why: &str) {
-        match self.obstacle {
-            None => self.print(&Check { name, standing: Standing::Skipped, detail: why, took: None }),
-            Some(obstacle) => {
-                let why = format!("skipped: {obstacle} failed");
-                self.print(&Check { name, standing: Standing::Skipped, detail: &why, took: None });
+    /// Looks at something that what is behind it can do without.
+    pub(super) async fn check(&mut self, name: &'static str, look: impl Future<Output = Finding>) {
+        if self.obstacle.is_some() {
+            return self.skip(name, "");
+        }
+        let start = Instant::now();
+        let finding = look.await;
+        let took = Some(start.elapsed());
+        match &finding {
+            Ok(detail) => self.print(&Check { name, standing: Standing::Fine, detail, took }),
+            Err(Trouble { what, fix, is_the_end }) => {
+                self.print(&Check { name, standing: Standing::Failed { fix }, detail: what, took });
+                self.failed.push(name);
+                self.obstacle = is_the_end.then_some(name);
             }
         }
+    }
+
+    /// Something that is not looked at, and why; an obstacle is the better reason.
+    pub(super) fn skip(&mut self, name: &'static str, why: &str) {
+        let obstacle = self.obstacle.map(|obstacle| format!("skipped: {obstacle} failed"));
+        let detail = obstacle.as_deref().unwrap_or(why);
+        self.print(&Check { name, standing: Standing::Skipped, detail, took: None });
     }
 
     /// What it comes to.
@@ -99,35 +119,6 @@ impl<H: Host> Report<H> {
             return Ok(());
         }
         Err(Failure::broken(format!("not well: {}", self.failed.join(", "))))
-    }
-
-    async fn look_at(
-        &mut self,
-        name: &'static str,
-        late: &'static str,
-        needed: bool,
-        look: impl Future<Output = Finding> + Send,
-    ) -> bool {
-        if self.obstacle.is_some() {
-            self.skip(name, "");
-            return false;
-        }
-        let start = Instant::now();
-        let late = || {
-            let what = format!("nothing within {}", humantime::format_duration(self.timeout));
-            Err(Trouble::new(what, late))
-        };
-        let finding = self.host.within(self.timeout, look).await.unwrap_or_else(late);
-        let took = Some(start.elapsed());
-        match &finding {
-            Ok(detail) => self.print(&Check { name, standing: Standing::Fine, detail, took }),
-            Err(Trouble { what, fix, is_the_end }) => {
-                self.print(&Check { name, standing: Standing::Failed { fix }, detail: what, took });
-                self.failed.push(name);
-                self.obstacle = (needed || *is_the_end).then_some(name);
-            }
-        }
-        finding.is_ok()
     }
 
     /// Whether anybody reads it changes nothing.

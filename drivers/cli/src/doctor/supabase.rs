@@ -14,7 +14,7 @@ use rejoin_pump::supabase::{
 
 use super::FAREWELL;
 use super::advice::{of_end, of_join, of_project_loss};
-use super::report::{Finding, Report, Trouble};
+use super::report::{Finding, Patience, Report, Trouble};
 use crate::args::DoctorArgs;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -45,39 +45,36 @@ impl Setup {
         }
         let mut project = Project::check(&args.url, &args.connection, &args.project)?;
         project.config.phoenix.params = params(&args.param)?;
-        // A broadcast that comes back has gone the whole way, and its answer tells how far one that does not.
+        // A broadcast that comes back has gone the whole way.
         (project.channel.broadcast.echo, project.channel.broadcast.ack) = (true, true);
         let topic = topic("--channel", args.channel.as_deref().unwrap_or(CHANNEL))?;
         Ok(Self { project, topic })
     }
-}
 
-impl Setup {
-    pub(super) async fn examine<H: Host>(self, report: &mut Report<H>) -> Result<(), Failure> {
+    pub(super) async fn examine<H: Host>(
+        self,
+        host: &H,
+        patience: &Patience<H>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
         let Self { project, topic } = self;
         let who = who(&project);
         let Project { config, channel: join, tokens } = project;
         let private = join.private;
         let closed = |_| Failure::broken("the client is closed");
         let fail = |error: SubscribeError| Failure::usage("--channel", error);
-        let (client, pump) = report.host.connect_to_project(config, Project::options(tokens, None));
+        let (client, pump) = host.connect_to_project(config, Project::options(tokens, None));
         let (handle, inbox) = client.inbox(Inflow::DropOldest { capacity: WAITING }).await.map_err(closed)?;
         let channel = client.channel(&topic, join).map_err(fail)?;
         channel.listen_into(handle, Listen::everything()).await.map_err(fail)?;
         let mut patient = Patient { client, channel, inbox, private, said: None };
 
-        report.need("upgrade", UPGRADE_LATE, patient.upgrade()).await;
-        report.need("heartbeat", HEARTBEAT_LATE, patient.heartbeat()).await;
-        report.need("join", JOIN_LATE, patient.join(&who)).await;
-        let unanswered = if private { FORBIDDEN } else { UNANSWERED };
-        let nonce = nonce();
-        if report.check("broadcast", unanswered, patient.broadcast(&nonce)).await {
-            report.check("echo", ECHO_LATE, patient.echo(&nonce)).await;
-        } else {
-            report.skip("echo", "skipped: broadcast failed");
-        }
+        report.need("upgrade", patience.wait("no answer", UPGRADE_LATE, patient.upgrade())).await;
+        report.need("heartbeat", patience.wait("no answer", HEARTBEAT_LATE, patient.heartbeat())).await;
+        report.need("join", patience.wait("no answer", JOIN_LATE, patient.join(&who))).await;
+        report.check("broadcast", patient.broadcast(patience, &nonce())).await;
         patient.client.close().await;
-        report.host.within(FAREWELL * 2, pump.done()).await;
+        host.within(FAREWELL * 2, pump.done()).await;
         Ok(())
     }
 }
@@ -130,12 +127,18 @@ impl Patient {
         }
     }
 
-    async fn broadcast(&mut self, nonce: &str) -> Finding {
+    /// The answer tells how far a broadcast has come that does not come back.
+    async fn broadcast<H: Host>(&mut self, patience: &Patience<H>, nonce: &str) -> Finding {
+        let unanswered = if self.private { FORBIDDEN } else { UNANSWERED };
+        patience.wait("no answer", unanswered, self.acknowledged(nonce)).await?;
+        patience.wait("it is acknowledged, but has not come back", ECHO_LATE, self.echo(nonce)).await
+    }
+
+    async fn acknowledged(&mut self, nonce: &str) -> Result<(), Trouble> {
         let payload = Payload::json(&serde_json::json!({ "nonce": nonce }));
         let payload = payload.map_err(|error| Trouble::new(error, "run it again"))?;
-        let ticket = self.channel.broadcast(Broadcast::new(EVENT, payload)).await?;
-        match ticket.await {
-            Ok(PushOutcome::Ok(_)) => Ok("the server has taken it".into()),
+        match self.channel.broadcast(Broadcast::new(EVENT, payload)).await?.await {
+            Ok(PushOutcome::Ok(_)) => Ok(()),
             Ok(PushOutcome::Error(response)) => {
                 let fix = "look into the project's Realtime log for what it has against broadcasts";
                 Err(Trouble::new(format!("refused with {}", shown(&response)), fix))

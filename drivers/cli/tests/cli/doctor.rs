@@ -64,8 +64,8 @@ impl Checklist {
     }
 }
 
-const NO_UPGRADE: &str = "+dns +tcp -tls !upgrade -heartbeat -join -broadcast -echo";
-const NO_JOIN: &str = "+dns +tcp -tls +upgrade +heartbeat !join -broadcast -echo";
+const NO_UPGRADE: &str = "+dns +tcp -tls !upgrade -heartbeat -join -broadcast";
+const NO_JOIN: &str = "+dns +tcp -tls +upgrade +heartbeat !join -broadcast";
 
 #[test]
 fn a_project_that_is_well_has_every_check_on_both_runtimes() {
@@ -74,7 +74,7 @@ fn a_project_that_is_well_has_every_check_on_both_runtimes() {
     for runtime in ["smol", "tokio"] {
         for vsn in ["1", "2"] {
             let well = examine_project(&url, &["--runtime", runtime, "--vsn", vsn]);
-            well.is_well("+dns +tcp -tls +upgrade +heartbeat +join +broadcast +echo");
+            well.is_well("+dns +tcp -tls +upgrade +heartbeat +join +broadcast");
             assert!(well.text("join", "detail").starts_with("realtime:rejoin-doctor as the project's public user"));
         }
         let own = ["--runtime", runtime, "--private", "--channel", "priv:rw", "--token", &token];
@@ -116,14 +116,14 @@ fn what_cannot_be_reached_is_told_by_the_layer() {
         plain.fails(
             "tls",
             &format!("+dns +tcp !tls {rest}"),
-            "nothing within 2s",
+            "no handshake within 2s",
             "without it the URL begins with ws://",
         );
         let silent = examine(&format!("ws://{deaf}/socket"));
         silent.fails(
             "upgrade",
             "+dns +tcp -tls !upgrade -heartbeat -join -push",
-            "nothing within 2s",
+            "no answer within 2s",
             "what is between",
         );
     }
@@ -194,7 +194,7 @@ fn a_refused_join_says_what_the_reason_means() {
     examine_project(&slow.url(), &[]).fails(
         "join",
         NO_JOIN,
-        "nothing within 2s",
+        "no answer within 2s",
         "look into the project's Realtime log",
     );
 }
@@ -204,8 +204,8 @@ fn a_broadcast_that_the_policies_forbid_is_no_echo_but_a_missing_permission() {
     let project = Realtime::start();
     let token = fresh(3600);
     let reader = examine_project(&project.url(), &["--private", "--channel", "priv:ro", "--token", &token]);
-    let marks = "+dns +tcp -tls +upgrade +heartbeat +join !broadcast -echo";
-    reader.fails("broadcast", marks, "nothing within 2s", "an INSERT policy on realtime.messages");
+    let marks = "+dns +tcp -tls +upgrade +heartbeat +join !broadcast";
+    reader.fails("broadcast", marks, "no answer within 2s", "an INSERT policy on realtime.messages");
     let project = Realtime::with(PeerConfig { payload_bytes: 10, ..quick() }, |_| {});
     let refused = examine_project(&project.url(), &[]);
     refused.fails("broadcast", marks, "payload_size_exceeded", "Realtime log");
