@@ -59,6 +59,9 @@ pub(crate) struct ConnectionArgs {
     /// The version of Phoenix's serializer.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) vsn: Vsn,
+    /// What carries the messages; auto takes long-poll where no WebSocket gets through.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) transport: TransportName,
     /// The async runtime that does the work.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) runtime: RuntimeName,
@@ -238,6 +241,14 @@ pub(crate) enum Dialect {
     Phoenix,
     Supabase,
     Sente,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TransportName {
+    #[default]
+    Websocket,
+    Longpoll,
+    Auto,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -4,25 +4,31 @@ use std::io::Read;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use rejoin_core::phoenix::Config;
+use rejoin_core::phoenix::{Config, Transport};
 use rejoin_core::wire::Serializer;
 use rejoin_core::{Payload, Text};
 
-use crate::args::{ConnectionArgs, Vsn};
+use crate::args::{ConnectionArgs, TransportName, Vsn};
 use crate::failure::Failure;
 
 /// The configuration for a URL and what every client command has.
 pub(crate) fn config(url: &str, connection: &ConnectionArgs) -> Result<Config, Failure> {
     let mut config = Config::new(url).map_err(|error| Failure::usage("URL", error))?;
-    config.serializer = serializer(connection);
+    connect_as(connection, &mut config);
     Ok(config)
 }
 
-pub(crate) const fn serializer(connection: &ConnectionArgs) -> Serializer {
-    match connection.vsn {
+/// How to speak, and over what.
+pub(crate) fn connect_as(connection: &ConnectionArgs, config: &mut Config) {
+    config.serializer = match connection.vsn {
         Vsn::One => Serializer::V1,
         Vsn::Two => Serializer::V2,
-    }
+    };
+    config.transport = match connection.transport {
+        TransportName::Websocket => Transport::WebSocket,
+        TransportName::Longpoll => Transport::LongPoll,
+        TransportName::Auto => Transport::AUTO,
+    };
 }
 
 /// What is said about the dialect that does not exist yet.

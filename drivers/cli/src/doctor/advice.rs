@@ -37,7 +37,7 @@ pub(super) fn of_socket_loss(reason: &LossReason) -> Trouble {
 fn of_loss(reason: &LossReason) -> &'static str {
     match reason {
         LossReason::Open(_) | LossReason::ConnectTimeout => {
-            "check that the URL is that of a WebSocket, with wss:// or https:// if the port speaks TLS"
+            "check that the URL is that of a realtime socket, with wss:// or https:// if the port speaks TLS"
         }
         LossReason::HeartbeatTimeout => "check what is between here and the server: something holds messages back",
         _ => "look into the server's log, and at the time limits of proxies in between",

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_lite::future;
 
-use crate::args::{Dialect, DoctorArgs};
+use crate::args::{Dialect, DoctorArgs, TransportName};
 use crate::failure::Failure;
 use crate::host::{Host, Job};
 use crate::input;
@@ -21,13 +21,51 @@ use report::{Patience, Report};
 
 /// How long the server may take to answer our close frame.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Why no heartbeat is looked at.
+const POLLED: &str = "long-poll has none: it is polled anyway";
 
 /// What was typed, checked.
 pub(crate) struct Plan {
     setup: Setup,
+    opening: Opening,
     target: Target,
     json: bool,
     timeout: Duration,
+}
+
+/// How the connection is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    WebSocket,
+    LongPoll,
+}
+
+impl Opening {
+    fn of(transport: TransportName) -> Result<Self, Failure> {
+        match transport {
+            TransportName::Websocket => Ok(Self::WebSocket),
+            TransportName::Longpoll => Ok(Self::LongPoll),
+            TransportName::Auto => {
+                Err(Failure::usage("--transport", "one is looked at at a time; write websocket or longpoll"))
+            }
+        }
+    }
+
+    /// The name of its check.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "upgrade",
+            Self::LongPoll => "longpoll",
+        }
+    }
+
+    /// What it has shown if it succeeds.
+    fn finding(self) -> String {
+        match self {
+            Self::WebSocket => "the server speaks WebSocket".into(),
+            Self::LongPoll => "the server speaks long-poll".into(),
+        }
+    }
 }
 
 /// What is looked at once the network is known to be fine.
@@ -38,6 +76,7 @@ enum Setup {
 
 impl Plan {
     pub(crate) fn check(args: &DoctorArgs) -> Result<Self, Failure> {
+        let opening = Opening::of(args.connection.transport)?;
         let mut setup = match args.connection.dialect {
             Dialect::Phoenix => Setup::Phoenix(Box::new(phoenix::Setup::check(args)?)),
             Dialect::Supabase => Setup::Supabase(Box::new(supabase::Setup::check(args)?)),
@@ -55,7 +94,7 @@ impl Plan {
         // What fails is told and not tried again.
         config.max_attempts = Some(1);
         let target = Target::of(&config.endpoint);
-        Ok(Self { setup, target, json: args.json, timeout })
+        Ok(Self { setup, opening, target, json: args.json, timeout })
     }
 }
 
@@ -66,13 +105,13 @@ pub(crate) struct Examination {
 
 impl Job for Examination {
     async fn run<H: Host>(self, host: H) -> Result<(), Failure> {
-        let Self { plan: Plan { setup, target, json, timeout }, interrupts } = self;
+        let Self { plan: Plan { setup, opening, target, json, timeout }, interrupts } = self;
         let (mut report, patience) = (Report::new(json), Patience::new(host.clone(), timeout));
         let examined = async {
             network::examine(&host, &patience, &mut report, &target).await;
             match setup {
-                Setup::Phoenix(setup) => setup.examine(&host, &patience, &mut report).await?,
-                Setup::Supabase(setup) => setup.examine(&host, &patience, &mut report).await?,
+                Setup::Phoenix(setup) => setup.examine(&host, opening, &patience, &mut report).await?,
+                Setup::Supabase(setup) => setup.examine(&host, opening, &patience, &mut report).await?,
             }
             report.verdict()
         };

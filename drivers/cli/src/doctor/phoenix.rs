@@ -8,9 +8,9 @@ use rejoin_pump::{
     Channel, ChannelEvent, Client, ConnectOptions, ConnectionEvent, Inbox, InboxEvent, InboxHandle, Inflow,
 };
 
-use super::FAREWELL;
 use super::advice::of_socket_loss;
 use super::report::{Finding, Patience, Report, Trouble};
+use super::{FAREWELL, Opening, POLLED};
 use crate::args::DoctorArgs;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -18,7 +18,7 @@ use crate::input;
 use crate::output::shown;
 use crate::supabase::refuse_options;
 
-const UPGRADE_LATE: &str = "check that the URL is that of a Phoenix socket, and what is between here and the server";
+const OPENING_LATE: &str = "check that the URL is that of a Phoenix socket, and what is between here and the server";
 const HEARTBEAT_LATE: &str = "check what is between here and the server: something holds messages back";
 const JOIN_LATE: &str = "look into the server's log: the channel's join/3 has not returned";
 const PUSH_LATE: &str = "choose an event with --event that the channel answers";
@@ -45,6 +45,7 @@ impl Setup {
     pub(super) async fn examine<H: Host>(
         self,
         host: &H,
+        opening: Opening,
         patience: &Patience<H>,
         report: &mut Report,
     ) -> Result<(), Failure> {
@@ -54,8 +55,13 @@ impl Setup {
         let closed = |_| Failure::broken("the client is closed");
         let (handle, inbox) = client.inbox(Inflow::DropOldest { capacity: WAITING }).await.map_err(closed)?;
         let mut patient = Patient { client, handle, inbox, channel: None };
-        report.need("upgrade", patience.wait("no answer", UPGRADE_LATE, patient.upgrade())).await;
-        report.need("heartbeat", patience.wait("no answer", HEARTBEAT_LATE, patient.heartbeat())).await;
+        report.need(opening.name(), patience.wait("no answer", OPENING_LATE, patient.open(opening))).await;
+        match opening {
+            Opening::WebSocket => {
+                report.need("heartbeat", patience.wait("no answer", HEARTBEAT_LATE, patient.heartbeat())).await;
+            }
+            Opening::LongPoll => report.skip("heartbeat", POLLED),
+        }
         match self.topic {
             None => ["join", "push"].into_iter().for_each(|name| report.skip(name, NO_CHANNEL)),
             Some(topic) => {
@@ -78,11 +84,11 @@ struct Patient {
 }
 
 impl Patient {
-    async fn upgrade(&mut self) -> Finding {
+    async fn open(&mut self, opening: Opening) -> Finding {
         self.client.connect().await?;
         loop {
             if let InboxEvent::Connection(ConnectionEvent::Connected) = self.next().await? {
-                return Ok("the server speaks WebSocket".into());
+                return Ok(opening.finding());
             }
         }
     }

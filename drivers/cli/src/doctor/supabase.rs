@@ -12,9 +12,9 @@ use rejoin_pump::supabase::{
     Channel, ChannelEvent, Client, ConnectionEvent, Inbox, InboxEvent, Listen, SubscribeError,
 };
 
-use super::FAREWELL;
 use super::advice::{of_end, of_join, of_project_loss};
 use super::report::{Finding, Patience, Report, Trouble};
+use super::{FAREWELL, Opening, POLLED};
 use crate::args::DoctorArgs;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -26,7 +26,7 @@ const EVENT: &str = "rejoin-doctor";
 /// Events of others in the channel that may wait; what is over it is not missed.
 const WAITING: usize = 1_024;
 
-const UPGRADE_LATE: &str = "check the URL, and what is between here and the server; refusals take 2 s to come";
+const OPENING_LATE: &str = "check the URL, and what is between here and the server; refusals take 2 s to come";
 const HEARTBEAT_LATE: &str = "check what is between here and the server: something holds messages back";
 const JOIN_LATE: &str = "look into the project's Realtime log, and give more --timeout; refusals take 5 s to come";
 const FORBIDDEN: &str = "give the --token of a user whom an INSERT policy on realtime.messages lets broadcast there";
@@ -54,6 +54,7 @@ impl Setup {
     pub(super) async fn examine<H: Host>(
         self,
         host: &H,
+        opening: Opening,
         patience: &Patience<H>,
         report: &mut Report,
     ) -> Result<(), Failure> {
@@ -69,8 +70,13 @@ impl Setup {
         channel.listen_into(handle, Listen::everything()).await.map_err(fail)?;
         let mut patient = Patient { client, channel, inbox, private, said: None };
 
-        report.need("upgrade", patience.wait("no answer", UPGRADE_LATE, patient.upgrade())).await;
-        report.need("heartbeat", patience.wait("no answer", HEARTBEAT_LATE, patient.heartbeat())).await;
+        report.need(opening.name(), patience.wait("no answer", OPENING_LATE, patient.open(opening))).await;
+        match opening {
+            Opening::WebSocket => {
+                report.need("heartbeat", patience.wait("no answer", HEARTBEAT_LATE, patient.heartbeat())).await;
+            }
+            Opening::LongPoll => report.skip("heartbeat", POLLED),
+        }
         report.need("join", patience.wait("no answer", JOIN_LATE, patient.join(&who))).await;
         report.check("broadcast", patient.broadcast(patience, &nonce())).await;
         patient.client.close().await;
@@ -90,11 +96,11 @@ struct Patient {
 }
 
 impl Patient {
-    async fn upgrade(&mut self) -> Finding {
+    async fn open(&mut self, opening: Opening) -> Finding {
         self.client.connect().await?;
         loop {
             if let InboxEvent::Connection(ConnectionEvent::Connected) = self.next().await? {
-                return Ok("the server speaks WebSocket".into());
+                return Ok(opening.finding());
             }
         }
     }

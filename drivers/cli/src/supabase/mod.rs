@@ -43,7 +43,7 @@ impl Project {
             error if key.trim().is_empty() => Failure::usage(name, format!("{error} with --apikey or {KEY}")),
             error => Failure::usage(name, error),
         })?;
-        config.phoenix.serializer = input::serializer(connection);
+        input::connect_as(connection, &mut config.phoenix);
 
         let tokens = match (&args.token, &args.token_file) {
             (Some(_), Some(_)) => {

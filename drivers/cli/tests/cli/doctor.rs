@@ -133,7 +133,7 @@ fn what_cannot_be_reached_is_told_by_the_layer() {
         "upgrade",
         "+dns +tcp -tls !upgrade -heartbeat -join -push",
         "",
-        "check that the URL is that of a WebSocket",
+        "check that the URL is that of a realtime socket",
     );
     let stranger = examine(&[&format!("wss://{other}/socket")]);
     stranger.fails(
