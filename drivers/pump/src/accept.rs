@@ -1,24 +1,25 @@
-//! The server's half of the upgrade, over any accepted byte stream.
+//! What a client has come for, over any accepted byte stream, and the server's half of the upgrade.
 
 use std::fmt;
 
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::Error;
-use async_tungstenite::tungstenite::handshake::machine::TryParse as _;
 use async_tungstenite::tungstenite::handshake::server::{Request, Response, create_response, write_response};
 use async_tungstenite::tungstenite::http::StatusCode;
-use async_tungstenite::tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use async_tungstenite::tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
 use async_tungstenite::tungstenite::protocol::Role;
 use futures_io::{AsyncRead, AsyncWrite};
-use futures_util::{AsyncReadExt as _, AsyncWriteExt as _};
+use futures_util::AsyncWriteExt as _;
 use rejoin_core::phoenix::serializer_of;
 use rejoin_core::wire::Serializer;
+use ureq_proto::parser::try_parse_request;
 
+use crate::http::{Connection, HEAD_BYTES, HttpConnection, has_token};
 use crate::read_ahead::ReadAhead;
 use crate::websocket::websocket_config;
 
-/// The largest head of a request; proxies and credentials add to it.
-const HEAD_BYTES: usize = 64 << 10;
+/// The most headers that a request may have.
+const HEADERS: usize = 128;
 
 /// What an upgrade has to look like.
 #[derive(Clone, Debug)]
@@ -66,6 +67,41 @@ where
     request.accept(options.frame_bytes).await
 }
 
+/// What a client has come for.
+#[derive(Debug)]
+#[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "there is one a connection, and only for a moment")]
+pub enum Incoming<Io> {
+    /// A WebSocket.
+    Upgrade(UpgradeRequest<Io>),
+    /// Something else, such as a long-poll: see [`LongPollHub::serve`](crate::LongPollHub::serve).
+    Http(HttpConnection<Io>),
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> Incoming<Io> {
+    /// Reads the head of the first request. Waits for as long as the client takes; put a deadline
+    /// around it.
+    ///
+    /// # Errors
+    /// If the stream ended, the head has more than 64 KiB, or the request is for a WebSocket but is
+    /// no upgrade.
+    pub async fn read(io: Io) -> Result<Self, AcceptError> {
+        let mut connection = Connection::new(io);
+        let len = connection.read_head(HEAD_BYTES).await.map_err(|error| AcceptError::Handshake(error.to_string()))?;
+        let request = match try_parse_request::<HEADERS>(&connection.incoming) {
+            Ok(Some((_, request))) if has_token(request.headers(), UPGRADE, "websocket") => request,
+            // Whatever is wrong with it is told in HTTP.
+            _ => return Ok(Self::Http(HttpConnection::new(connection))),
+        };
+        if connection.incoming.len() > len {
+            // What a client says before it is let in is no part of the conversation.
+            return Err(AcceptError::Handshake("the request is followed by something else".into()));
+        }
+        let response = create_response(&request).map_err(not_an_upgrade)?;
+        Ok(Self::Upgrade(UpgradeRequest { io: ReadAhead::new(connection.into_io()), request, response }))
+    }
+}
+
 /// An upgrade request that was read and waits for its answer, for as long as the host likes.
 pub struct UpgradeRequest<Io> {
     io: ReadAhead<Io>,
@@ -80,15 +116,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> UpgradeRequest<Io> {
     /// # Errors
     /// If it is no upgrade request, has a head of more than 64 KiB, or the stream ended.
     pub async fn read(io: Io) -> Result<Self, AcceptError> {
-        let mut io = ReadAhead::new(io);
-        let head = read_head(&mut io).await?;
-        match Request::try_parse(&head).map_err(not_an_upgrade)? {
-            // What a client says before it is let in is no part of the conversation.
-            Some((len, request)) if len == head.len() => {
-                let response = create_response(&request).map_err(not_an_upgrade)?;
-                Ok(Self { io, request, response })
-            }
-            _ => Err(AcceptError::Handshake("the request is followed by something else".into())),
+        match Incoming::read(io).await? {
+            Incoming::Upgrade(request) => Ok(request),
+            Incoming::Http(_) => Err(AcceptError::Handshake("no WebSocket is asked for".into())),
         }
     }
 
@@ -136,27 +166,6 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> UpgradeRequest<Io> {
 impl<Io> fmt::Debug for UpgradeRequest<Io> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpgradeRequest").field("path", &self.request.uri().path()).finish_non_exhaustive()
-    }
-}
-
-/// Everything up to the empty line, and what came with it.
-async fn read_head<Io: AsyncRead + Unpin>(io: &mut ReadAhead<Io>) -> Result<Vec<u8>, AcceptError> {
-    const END: &[u8] = b"\r\n\r\n";
-    let mut head = Vec::new();
-    let mut chunk = [0; 2048];
-    loop {
-        let read = io.read(&mut chunk).await.map_err(|error| AcceptError::Handshake(error.to_string()))?;
-        if read == 0 {
-            return Err(AcceptError::Handshake("the stream ended".into()));
-        }
-        let unread = head.len().saturating_sub(END.len() - 1);
-        head.extend_from_slice(&chunk[..read]);
-        if head[unread..].windows(END.len()).any(|window| window == END) {
-            return Ok(head);
-        }
-        if head.len() > HEAD_BYTES {
-            return Err(AcceptError::Handshake("the request has no end".into()));
-        }
     }
 }
 

@@ -17,6 +17,8 @@ use rejoin_core::{ConnId, Frame, Payload, Text, Timestamp};
 
 use crate::clock::Clock;
 use crate::errors::ClosedError;
+use crate::link::Up;
+use crate::long_poll::LongPollSession;
 use crate::pump::{Bridge, Pump};
 use crate::queue::{Lossy, Sink, Source, queue};
 use crate::read_ahead::ReadAhead;
@@ -34,14 +36,43 @@ pub fn serve<R: Runtime>(
     commands: usize,
     runtime: R,
 ) -> (Peer, PeerEvents, impl Future<Output = ()> + Send) {
+    let clock = Clock::new(runtime.now());
+    converse(Up::websocket(conn, websocket), config, commands, runtime, clock)
+}
+
+/// Serves a long-poll session as [`serve`] serves a socket, in a conversation that looks the same.
+/// `config` needs no serializer, which is the session's, and no idle timeout: a client that does
+/// not poll is gone.
+///
+/// The pump resolves when the client polls no more or the session was closed; a close is told to
+/// the client as the end of its session, without the code.
+pub fn serve_long_poll<R: Runtime>(
+    session: LongPollSession,
+    conn: ConnId,
+    mut config: ServerConfig,
+    commands: usize,
+    runtime: R,
+) -> (Peer, PeerEvents, impl Future<Output = ()> + Send) {
     let start = runtime.now();
     let clock = Clock::new(start);
-    let frame_bytes = config.frame_bytes;
-    let session = ServerSession::new(config, conn, clock.timestamp(start));
+    (config.serializer, config.idle_timeout) = (session.serializer(), None);
+    let up = session.into_connection(conn, clock.timestamp(start));
+    converse(up, config, commands, runtime, clock)
+}
+
+fn converse<R: Runtime>(
+    up: Up<R::Io>,
+    config: ServerConfig,
+    commands: usize,
+    runtime: R,
+    clock: Clock,
+) -> (Peer, PeerEvents, impl Future<Output = ()> + Send) {
+    let (conn, frame_bytes) = (up.conn, config.frame_bytes);
+    let session = ServerSession::new(config, conn, clock.timestamp(runtime.now()));
     let (sink, source) = queue(Inflow::CAPACITY, true);
     let (sender, receiver) = async_channel::bounded(commands.max(1));
     let bridge = PeerBridge { commands: Box::pin(receiver), events: sink };
-    let pump = Pump::new(session, bridge, runtime, clock, frame_bytes).with_socket(conn, websocket).until_finished();
+    let pump = Pump::new(session, bridge, runtime, clock, frame_bytes).with_connection(up).until_finished();
     (Peer { conn, commands: sender }, PeerEvents { source }, pump)
 }
 

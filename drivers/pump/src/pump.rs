@@ -116,8 +116,13 @@ impl<M: Machine, B, R: Runtime> Pump<M, B, R> {
 
     /// The same pump, with a socket that is open already.
     #[must_use]
-    pub fn with_socket(mut self, conn: ConnId, websocket: WebSocketStream<ReadAhead<R::Io>>) -> Self {
-        self.link = Link::Up(Box::new(Up::websocket(conn, websocket)));
+    pub fn with_socket(self, conn: ConnId, websocket: WebSocketStream<ReadAhead<R::Io>>) -> Self {
+        self.with_connection(Up::websocket(conn, websocket))
+    }
+
+    /// The same pump, with a connection that is open already.
+    pub(crate) fn with_connection(mut self, up: Up<R::Io>) -> Self {
+        self.link = Link::Up(Box::new(up));
         self
     }
 
@@ -164,7 +169,7 @@ where
             let mut moved = this.dial(cx, now);
             moved |= this.read(cx, now, &mut budget);
             moved |= this.carry_out_commands(cx, now);
-            moved |= this.transmit(cx);
+            moved |= this.transmit(cx, now);
             this.requests(now);
             moved |= this.bridge.poll_answers(cx, &mut this.machine, now);
             // Readers that have no room wake the pump when they have.
@@ -238,7 +243,7 @@ where
             }
             let Link::Up(up) = &mut self.link else { return moved };
             let conn = up.conn;
-            let Poll::Ready(read) = up.poll_read(cx) else { return moved };
+            let Poll::Ready(read) = up.poll_read(cx, now) else { return moved };
             moved = true;
             match read {
                 Read::Frame(frame) => {
@@ -281,11 +286,11 @@ where
 
     /// Hands frames to the socket while it takes them. A stuck socket keeps the rest in the
     /// machine, and is dropped when the machine no longer cares for it.
-    fn transmit(&mut self, cx: &mut Context<'_>) -> bool {
+    fn transmit(&mut self, cx: &mut Context<'_>, now: Timestamp) -> bool {
         let mut moved = false;
         loop {
             if let Link::Up(up) = &mut self.link
-                && up.poll_ready(cx).is_pending()
+                && up.poll_ready(cx, now).is_pending()
             {
                 if self.machine.connection() == Some(up.conn) {
                     return moved;
@@ -294,15 +299,15 @@ where
             }
             let Some(action) = self.machine.poll_transport() else { break };
             moved = true;
-            self.act(cx, action);
+            self.act(cx, now, action);
         }
         if let Link::Up(up) = &mut self.link {
-            up.poll_flush(cx);
+            up.poll_flush(cx, now);
         }
         moved
     }
 
-    fn act(&mut self, cx: &mut Context<'_>, action: TransportAction) {
+    fn act(&mut self, cx: &mut Context<'_>, now: Timestamp, action: TransportAction) {
         match action {
             TransportAction::Open(request) => {
                 if let Some(tap) = &mut self.tap {
@@ -310,7 +315,7 @@ where
                 }
                 if let Link::Up(old) = &mut self.link {
                     // A close frame may be on its way; the old socket is not waited for.
-                    old.poll_flush(cx);
+                    old.poll_flush(cx, now);
                 }
                 let conn = request.conn;
                 let attempt = self.attempt(request);
@@ -333,7 +338,7 @@ where
                     if let Some(tap) = &mut self.tap {
                         tap.closed(conn, Direction::Out, Some(code), &reason);
                     }
-                    up.send_close(code, &reason);
+                    up.send_close(code, reason);
                 }
             }
             TransportAction::Abort { conn } => {
@@ -373,11 +378,11 @@ where
         }
     }
 
-    /// Ready when the machine's deadline has passed, or a look at the wall clock is due. A timer that
+    /// Ready when the deadline of the machine or its connection has passed, or a look at the wall clock is due. A timer that
     /// is armed for an earlier time than is wanted now stays: waking once too often is cheaper than
     /// arming anew for each message.
     fn sleep(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.machine.poll_timeout();
+        let deadline = [self.machine.poll_timeout(), self.link.poll_timeout()].into_iter().flatten().min();
         if deadline.is_none() && self.machine.connection().is_none() {
             // Nothing that a suspension could have harmed: sleeps until somebody wants something.
             return Poll::Pending;

@@ -1,10 +1,11 @@
 //! What a runtime has to bring: dialling, sleeping, and the time.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use futures_io::{AsyncRead, AsyncWrite};
+use futures_util::future::{Either, select};
 use rejoin_core::OpenError;
 
 use crate::clock;
@@ -36,5 +37,15 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     /// [`now`](Runtime::now) it may jump, and goes on while the host is suspended.
     fn unix_time(&self) -> Duration {
         clock::unix_time()
+    }
+}
+
+/// What the future resolves to, unless that takes longer than `time`.
+pub(crate) async fn within<R: Runtime, T>(runtime: &R, time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    // What is further away than the clock can say is never.
+    let Some(deadline) = runtime.now().checked_add(time) else { return Some(future.await) };
+    match select(pin!(future), pin!(runtime.sleep_until(deadline))).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(_) => None,
     }
 }

@@ -41,6 +41,41 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Connection<Io> {
         .await
     }
 
+    /// Reads until there is a whole head, up to and including its empty line, and gives its length.
+    /// One of more than `limit` bytes is `InvalidData`.
+    pub(crate) async fn read_head(&mut self, limit: usize) -> io::Result<usize> {
+        const END: &[u8] = b"\r\n\r\n";
+        let mut searched = 0;
+        loop {
+            let found = self.incoming[searched..].windows(END.len()).position(|window| window == END);
+            match found.map(|at| searched + at + END.len()) {
+                Some(len) if len <= limit => return Ok(len),
+                None if self.incoming.len() < limit => {}
+                _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the request has no end")),
+            }
+            searched = self.incoming.len().saturating_sub(END.len() - 1);
+            if self.fill().await? == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ended"));
+            }
+        }
+    }
+
+    /// Writes what is queued.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_send(cx)).await
+    }
+
+    /// Writes what is queued, and that there will be no more.
+    pub(crate) async fn end(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        poll_fn(|cx| Pin::new(&mut self.io).poll_close(cx)).await
+    }
+
+    /// The stream, without what was read and not consumed.
+    pub(crate) fn into_io(self) -> Io {
+        self.io
+    }
+
     /// Whether nothing is under way in either direction.
     pub(crate) const fn is_clean(&self) -> bool {
         self.outgoing.is_empty() && self.incoming.is_empty()

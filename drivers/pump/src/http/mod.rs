@@ -5,6 +5,7 @@ mod connection;
 mod exchange;
 mod origin;
 mod pool;
+mod server;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -16,11 +17,13 @@ use futures_util::future::{Either, select};
 use rejoin_core::http::{HttpError, HttpMethod, HttpRequest, HttpResponse};
 
 use crate::runtime::{BoxFuture, Runtime};
-use connection::Connection;
 use exchange::{Exchange, Failure};
 use pool::Pool;
 
+pub(crate) use connection::Connection;
 pub(crate) use origin::Origin;
+pub use server::HttpConnection;
+pub(crate) use server::{AskError, Asked, HEAD_BYTES, has_token};
 
 /// Whoever carries out HTTP requests, whatever runtime it does that on.
 pub trait Http: Send + Sync + 'static {

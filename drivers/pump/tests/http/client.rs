@@ -1,9 +1,5 @@
 //! The HTTP client over pipes and in virtual time, against a server that says what the test says.
 
-#[expect(dead_code, reason = "other tests use the rest of it")]
-mod rig;
-mod wire;
-
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -14,8 +10,9 @@ use futures_util::FutureExt;
 use rejoin_core::http::{HttpError, HttpId, HttpRequest, HttpResponse};
 use rejoin_pump::memory::{MemoryListener, network};
 use rejoin_pump::{Http, HttpClient, Runtime};
-use rig::Rig;
-use wire::Server;
+
+use crate::rig::Rig;
+use crate::wire::Wire;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -406,7 +403,7 @@ impl Lab {
     }
 
     /// A whole exchange; gives the server's end of the connection that is kept.
-    fn exchange(&mut self) -> Server {
+    fn exchange(&mut self) -> Wire {
         let answer = self.send(get("http://host/first"));
         let mut server = self.accept();
         server.heard();
@@ -415,19 +412,19 @@ impl Lab {
         server
     }
 
-    fn accept(&mut self) -> Server {
-        Server::accept(&self.listener).expect("somebody dials")
+    fn accept(&mut self) -> Wire {
+        Wire::accept(&self.listener).expect("somebody dials")
     }
 
     fn nobody_dials(&self) -> bool {
-        Server::accept(&self.listener).is_none()
+        Wire::accept(&self.listener).is_none()
     }
 
-    fn say(&mut self, server: &mut Server, text: &str) {
+    fn say(&mut self, server: &mut Wire, text: &str) {
         server.say(&mut self.rig, text);
     }
 
-    fn hang_up(&mut self, server: Server) {
+    fn hang_up(&mut self, server: Wire) {
         drop(server);
         self.rig.settle();
     }

@@ -1,10 +1,5 @@
 //! A pump whose connection is a long-poll, against a server that says what the test says.
 
-#[expect(dead_code, reason = "other tests use the rest of it")]
-mod rig;
-#[expect(dead_code, reason = "other tests use the rest of it")]
-mod wire;
-
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -12,8 +7,9 @@ use rejoin_core::Payload;
 use rejoin_core::phoenix::{Config, JoinOptions, Push, PushOutcome, Transport};
 use rejoin_pump::memory::{MemoryListener, network};
 use rejoin_pump::{Channel, ChannelEvent, Client, ConnectOptions, Events, Inflow, connect_with};
-use rig::Rig;
-use wire::Server;
+
+use crate::rig::Rig;
+use crate::wire::Wire;
 
 #[test]
 fn a_session_is_opened_polled_and_pushed_to() {
@@ -32,7 +28,7 @@ fn a_session_is_opened_polled_and_pushed_to() {
     assert_eq!(ticket.now_or_never(), Some(Ok(PushOutcome::Ok(Payload::EMPTY))));
     let Some(Some(ChannelEvent::Message { event, .. })) = events.next().now_or_never() else { panic!() };
     assert_eq!(event, "news");
-    assert!(get.heard().starts_with("GET ") && Server::accept(&lab.listener).is_none(), "two connections suffice");
+    assert!(get.heard().starts_with("GET ") && Wire::accept(&lab.listener).is_none(), "two connections suffice");
 }
 
 #[test]
@@ -112,12 +108,12 @@ fn a_client_that_closes_sends_what_was_pushed_and_drops_its_poll() {
 #[test]
 fn an_attempt_that_is_given_up_drops_its_request() {
     let mut lab = Lab::new();
-    let mut get = Server::accept(&lab.listener).unwrap();
+    let mut get = Wire::accept(&lab.listener).unwrap();
     assert!(get.heard().starts_with("GET "));
     lab.rig.advance(Duration::from_secs(10));
     assert!(get.has_ended());
     lab.rig.advance(Duration::from_secs(1));
-    let mut again = Server::accept(&lab.listener).unwrap();
+    let mut again = Wire::accept(&lab.listener).unwrap();
     lab.open_session(&mut again);
 }
 
@@ -140,14 +136,14 @@ impl Lab {
     }
 
     /// The connections that carry the GETs and the POSTs of a session, and a channel in it.
-    fn joined(&mut self) -> (Server, Server, Channel, Events) {
-        let mut get = Server::accept(&self.listener).unwrap();
+    fn joined(&mut self) -> (Wire, Wire, Channel, Events) {
+        let mut get = Wire::accept(&self.listener).unwrap();
         self.open_session(&mut get);
         let mut joining = Box::pin(self.client.join_with("room:1", JoinOptions::default(), Inflow::default()));
         assert!((&mut joining).now_or_never().is_none());
         self.rig.settle();
         let (room, mut events) = joining.now_or_never().unwrap().unwrap();
-        let mut post = Server::accept(&self.listener).unwrap();
+        let mut post = Wire::accept(&self.listener).unwrap();
         let joined = post.heard();
         assert!(joined.starts_with("POST /socket/longpoll?vsn=2.0.0&token=t1 HTTP/1.1\r\n"), "{joined}");
         assert!(joined.ends_with("\r\n\r\n[\"1\",\"1\",\"room:1\",\"phx_join\",{}]"), "{joined}");
@@ -159,14 +155,14 @@ impl Lab {
         (get, post, room, events)
     }
 
-    fn open_session(&mut self, get: &mut Server) {
+    fn open_session(&mut self, get: &mut Wire) {
         let asked = get.heard();
         assert!(asked.starts_with("GET /socket/longpoll?vsn=2.0.0 HTTP/1.1\r\n"), "{asked}");
         self.answer(get, r#"{"status":410,"messages":[],"token":"t1"}"#);
         assert!(get.heard().starts_with("GET /socket/longpoll?vsn=2.0.0&token=t1 "));
     }
 
-    fn answer(&mut self, server: &mut Server, body: &str) {
+    fn answer(&mut self, server: &mut Wire, body: &str) {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
         server.say(&mut self.rig, &(head + body));
     }

@@ -1,23 +1,29 @@
-//! A server that says what the test says, byte by byte.
+//! One end of a connection, which says what the test says.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::{AsyncRead, AsyncWrite, FutureExt};
-use rejoin_pump::memory::{MemoryIo, MemoryListener};
+use rejoin_pump::Runtime;
+use rejoin_pump::memory::{MemoryIo, MemoryListener, MemoryRuntime};
 
 use crate::rig::Rig;
 
-/// The server's end of a connection.
-pub(crate) struct Server(MemoryIo);
+/// One end of a connection.
+pub(crate) struct Wire(MemoryIo);
 
-impl Server {
-    /// Of the client that has waited longest, if one is waiting.
+impl Wire {
+    /// The server's end for the client that has waited longest, if one is waiting.
     pub(crate) fn accept(listener: &MemoryListener) -> Option<Self> {
         listener.accept_io().now_or_never().flatten().map(Self)
     }
 
-    /// Says everything, as the client makes room for it, or as much as it listens to.
+    /// The client's end of a new connection.
+    pub(crate) fn dial(runtime: &MemoryRuntime) -> Self {
+        Self(runtime.dial("test".into(), 80, false).now_or_never().expect("room for it").expect("somebody listens"))
+    }
+
+    /// Says everything, as the peer makes room for it, or as much as it listens to.
     pub(crate) fn say(&mut self, rig: &mut Rig, text: &str) {
         let mut cx = Context::from_waker(Waker::noop());
         let mut rest = text.as_bytes();
@@ -35,7 +41,7 @@ impl Server {
         String::from_utf8(heard).unwrap()
     }
 
-    /// Whether the client has closed the connection, after everything that was heard.
+    /// Whether the peer has closed the connection, after everything that was heard.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.read(&mut Vec::new()) == Some(0)
     }

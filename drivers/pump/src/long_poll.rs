@@ -1,0 +1,287 @@
+//! The server's long-poll endpoint: which session an HTTP request belongs to, and who serves it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_channel::{Receiver, Sender};
+use bytes::Bytes;
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
+use rejoin_core::phoenix::{LongPollBody, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse};
+use rejoin_core::wire::Serializer;
+use rejoin_core::{ConnId, Timestamp};
+use ureq_proto::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+
+use crate::http::{AskError, Asked, HttpConnection};
+use crate::link::Up;
+use crate::runtime::{Runtime, within};
+
+/// How long a connection may be kept open between two requests.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long a client may take to say its request, or to hear its answer.
+const EXCHANGE: Duration = Duration::from_secs(30);
+/// How long a client whose connection is ended may go on speaking.
+const LINGER: Duration = Duration::from_secs(2);
+/// Exchanges of one session that wait for its pump; a lawful client has two.
+const EXCHANGES: usize = 8;
+
+/// Configuration of a [`LongPollHub`]. Start from `default`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LongPollOptions {
+    /// The path of the endpoint; default `/socket/longpoll`. Another is answered with 404.
+    pub path: String,
+    /// Sessions at a time; default 10,000. A client that comes when there are as many is answered
+    /// with 503.
+    pub sessions: usize,
+    /// The configuration of every session.
+    pub session: LongPollConfig,
+}
+
+impl Default for LongPollOptions {
+    fn default() -> Self {
+        Self { path: "/socket/longpoll".into(), sessions: 10_000, session: LongPollConfig::default() }
+    }
+}
+
+/// The sessions of a long-poll endpoint, by their tokens. Clones are the same hub.
+#[derive(Clone)]
+pub struct LongPollHub {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: LongPollOptions,
+    sessions: Mutex<Sessions>,
+}
+
+#[derive(Default)]
+struct Sessions {
+    by_token: HashMap<String, Sender<Exchange>>,
+    closed: bool,
+}
+
+/// One request of a client, on its way to the pump of its session.
+pub(crate) struct Exchange {
+    pub(crate) call: Call,
+    pub(crate) answer: oneshot::Sender<LongPollResponse>,
+}
+
+pub(crate) enum Call {
+    Poll,
+    Push { kind: LongPollBody, body: Bytes },
+}
+
+impl LongPollHub {
+    /// A hub without sessions.
+    #[must_use]
+    pub fn new(options: LongPollOptions) -> Self {
+        Self { shared: Arc::new(Shared { options, sessions: Mutex::default() }) }
+    }
+
+    /// Answers the requests of one connection until it ends. `admit` is called with every session
+    /// that begins on it, to be served with [`serve_long_poll`](crate::serve_long_poll) in a task of
+    /// its own; a session that is dropped instead is answered with Phoenix's 403.
+    ///
+    /// A client has a minute between two requests, and 30 seconds for saying one and for hearing
+    /// its answer. What is no request to the endpoint is answered in HTTP.
+    pub async fn serve<R: Runtime>(
+        &self,
+        mut connection: HttpConnection<R::Io>,
+        runtime: R,
+        mut admit: impl FnMut(LongPollSession),
+    ) {
+        let body_bytes = self.shared.options.session.body_bytes;
+        while within(&runtime, IDLE, connection.is_asked()).await == Some(true) {
+            let asked = within(&runtime, EXCHANGE, connection.next(body_bytes)).await;
+            let (response, keep_alive) = match asked.unwrap_or(Err(AskError::Unfit(StatusCode::REQUEST_TIMEOUT))) {
+                Ok(Asked { request, keep_alive }) => {
+                    let answering = pin!(self.answer(request, &mut admit));
+                    match select(answering, pin!(connection.hung_up())).await {
+                        Either::Left((response, _)) => (response, keep_alive),
+                        Either::Right(_) => return,
+                    }
+                }
+                Err(AskError::Unfit(status)) => (bare(status), false),
+                Err(AskError::Gone) => return,
+            };
+            match within(&runtime, EXCHANGE, connection.answer(response, keep_alive)).await {
+                Some(Ok(())) if keep_alive => {}
+                Some(Ok(())) => {
+                    // Whether it has heard everything is its own business.
+                    let _ = within(&runtime, LINGER, connection.finish()).await;
+                    return;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Begins no further session: who asks for one is told that its session is gone, and will come
+    /// back. Those that there are go on; end them with [`Peer::close`](crate::Peer::close).
+    pub fn close(&self) {
+        self.sessions().closed = true;
+    }
+
+    async fn answer(&self, request: Request<Bytes>, admit: &mut impl FnMut(LongPollSession)) -> Response<Bytes> {
+        if request.uri().path() != self.shared.options.path {
+            return bare(StatusCode::NOT_FOUND);
+        }
+        let target = request.uri().to_string();
+        let headers = request.headers().iter();
+        let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let response = match LongPollCall::of(request.method().as_str(), &target, headers) {
+            LongPollCall::Answered(response) => response,
+            LongPollCall::Poll { token, serializer } => match self.session(token.as_deref()) {
+                Some(session) => exchange(&session, Call::Poll).await,
+                None => return self.begin(request, target, serializer, admit).await,
+            },
+            LongPollCall::Push { token, body: kind } => match self.session(token.as_deref()) {
+                Some(session) => exchange(&session, Call::Push { kind, body: request.into_body() }).await,
+                None => LongPollResponse::gone(),
+            },
+            _ => return bare(StatusCode::BAD_REQUEST),
+        };
+        http_response(response)
+    }
+
+    /// Answers with the token of a new session, if the host serves one.
+    async fn begin(
+        &self,
+        request: Request<Bytes>,
+        target: String,
+        serializer: Serializer,
+        admit: &mut impl FnMut(LongPollSession),
+    ) -> Response<Bytes> {
+        let Some(token) = token() else { return bare(StatusCode::INTERNAL_SERVER_ERROR) };
+        let (sender, exchanges) = async_channel::bounded(EXCHANGES);
+        {
+            let mut sessions = self.sessions();
+            if sessions.closed {
+                return http_response(LongPollResponse::gone());
+            }
+            if sessions.by_token.len() >= self.shared.options.sessions {
+                return bare(StatusCode::SERVICE_UNAVAILABLE);
+            }
+            sessions.by_token.insert(token.clone(), sender);
+        }
+        let seat = Seat { hub: self.clone(), token: token.clone() };
+        let (served, is_served) = oneshot::channel();
+        let (headers, config) = (request.into_parts().0.headers, self.shared.options.session.clone());
+        admit(LongPollSession { target, headers, serializer, config, exchanges, seat, served });
+        http_response(match is_served.await {
+            Ok(()) => LongPollResponse::opened(&token),
+            Err(oneshot::Canceled) => LongPollResponse::forbidden(),
+        })
+    }
+
+    fn session(&self, token: Option<&str>) -> Option<Sender<Exchange>> {
+        self.sessions().by_token.get(token?).cloned()
+    }
+
+    /// Nothing panics while it is held, so a poisoned lock is as good as a sound one.
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many sessions there are.
+impl fmt::Debug for LongPollHub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LongPollHub").field("sessions", &self.sessions().by_token.len()).finish_non_exhaustive()
+    }
+}
+
+/// A session that a client asks for, before it is served. Dropping it refuses the client.
+pub struct LongPollSession {
+    target: String,
+    headers: HeaderMap,
+    serializer: Serializer,
+    config: LongPollConfig,
+    exchanges: Receiver<Exchange>,
+    seat: Seat,
+    served: oneshot::Sender<()>,
+}
+
+impl LongPollSession {
+    /// Path and query of the first request. The query may carry credentials.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Names, in lower case, and values of the headers of the first request that are text,
+    /// credentials included.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+    }
+
+    /// How its client writes messages.
+    #[must_use]
+    pub const fn serializer(&self) -> Serializer {
+        self.serializer
+    }
+
+    /// Lets the client in.
+    pub(crate) fn into_connection<Io>(self, conn: ConnId, now: Timestamp) -> Up<Io> {
+        let machine = LongPollPeer::new(self.config, conn, self.seat.token.as_str(), now);
+        // One that has hung up meanwhile polls no more, which ends the session.
+        let _ = self.served.send(());
+        Up::long_poll_peer(machine, self.exchanges, self.seat, now)
+    }
+}
+
+/// Without the credentials that it may carry.
+impl fmt::Debug for LongPollSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LongPollSession").field("serializer", &self.serializer).finish_non_exhaustive()
+    }
+}
+
+/// Keeps the token of a session known.
+pub(crate) struct Seat {
+    hub: LongPollHub,
+    token: String,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.hub.sessions().by_token.remove(&self.token);
+    }
+}
+
+/// What a session answers, or that it is gone, as whoever asks one that has just ended is told.
+async fn exchange(session: &Sender<Exchange>, call: Call) -> LongPollResponse {
+    let (answer, answered) = oneshot::channel();
+    match session.send(Exchange { call, answer }).await {
+        Ok(()) => answered.await.unwrap_or_else(|_| LongPollResponse::gone()),
+        Err(_) => LongPollResponse::gone(),
+    }
+}
+
+/// 128 random bits in hexadecimal digits; `None` if the system has none.
+fn token() -> Option<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(format!("{:032x}", u128::from_ne_bytes(bytes)))
+}
+
+fn http_response(response: LongPollResponse) -> Response<Bytes> {
+    let mut http = Response::new(response.body);
+    *http.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in response.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+            http.headers_mut().append(name, value);
+        }
+    }
+    http
+}
+
+fn bare(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}
