@@ -81,15 +81,21 @@ fn every_well_formed_frame_of_the_recorded_clients_decodes() {
 
 #[test]
 fn a_client_reaches_the_recorded_outcomes_and_sends_what_the_recorded_one_sent() {
-    let (mut driven, mut lines) = (0, 0);
+    let (mut driven, mut lines) = (0, Vec::new());
     for (name, rows) in recordings() {
         for client in replay_supabase::clients(&rows).iter().filter(|client| !is_listed(&name, client)) {
             let seen = replay_supabase::drive(client).unwrap_or_else(|e| panic!("{name}: {e}"));
             assert_eq!(seen.actual, seen.expected, "{name}");
-            (driven, lines) = (driven + 1, lines + seen.actual.len());
+            driven += 1;
+            lines.extend(seen.actual);
         }
     }
-    assert!(driven >= 75 && lines > 1_200, "{driven} clients, {lines} lines");
+    let told = |of: &str| lines.iter().filter(|line| line.contains(of)).count();
+    let (changes, flows, failures) = (told(" changed for "), told(" changes flow, "), told(" changes do not flow: "));
+    let (syncs, updates) = (told(" is in sync"), told(" update "));
+    assert!(driven >= 75 && lines.len() > 1_200, "{driven} clients, {} lines", lines.len());
+    assert!(changes >= 25 && flows >= 19 && failures >= 11, "{changes} changes, {flows} flows, {failures} failures");
+    assert!(syncs >= 20 && updates >= 7, "{syncs} states and diffs, {updates} updates");
 }
 
 #[test]

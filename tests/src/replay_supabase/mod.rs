@@ -3,7 +3,9 @@
 //! As in [`replay`] the client does what the recorded one did and hears what the
 //! recorded server said; here it is also compared what the two clients sent.
 
+mod changes;
 mod join_payload;
+mod members;
 mod topic;
 
 use std::collections::BTreeMap;
@@ -11,8 +13,8 @@ use std::time::Duration;
 
 use rejoin_core::phoenix::{ChannelId, ConnectionState, LossReason, Push, PushId, PushOutcome};
 use rejoin_core::supabase::{
-    AccessToken, Broadcast, ChannelState, Config, Event, HeartbeatStatus, KeyIn, Session, SubscribeFailure, Trouble,
-    UpgradeRefusal,
+    AccessToken, Broadcast, ChannelState, Config, Event, HeartbeatStatus, KeyIn, PostgresFailure, PresenceBudget,
+    Session, SubscribeFailure, Trouble, UpgradeRefusal,
 };
 use rejoin_core::wire::{Message, Serializer};
 use rejoin_core::{Backoff, Jitter, OpenError, Payload, Timestamp, TransportEvent};
@@ -22,7 +24,9 @@ use serde_json::Value;
 use crate::replay::{self, Refs, Seen, shown, since, text};
 use crate::supabase_script::SupabaseScript;
 
+use changes::{Changes, change_line};
 use join_payload::JoinPayload;
+use members::{Room, members_line, presence_line};
 use topic::{TextBroadcast, Topic, broadcast_line, gone, when};
 
 /// How long the session waits before it joins an errored channel again: until the recorded client
@@ -96,6 +100,8 @@ impl Replay {
             config.key_in = KeyIn::Header;
         }
         config.disconnect_when_empty = None;
+        // The recorded clients sent more than they should, and the server told them so.
+        config.presence_budget = PresenceBudget::new(u32::MAX, Duration::ZERO);
         let (phoenix, day) = (&mut config.phoenix, Duration::from_secs(86_400));
         phoenix.jitter = Jitter::None;
         phoenix.serializer = serializer;
@@ -106,6 +112,7 @@ impl Replay {
         (phoenix.connect_timeout, phoenix.join_timeout, phoenix.heartbeat_timeout) = (day, day, day);
         (phoenix.push_timeout, phoenix.leave_timeout) = (day, day);
         phoenix.limits.joins_in_flight = 1_000;
+        config.postgres_ready_timeout = day;
         // Nobody tells it the time of day: what the recorded tokens were, the server is to say.
         let mut script = SupabaseScript::driving(Session::new(config, Timestamp::ZERO), serializer);
         script.answers_heartbeats = false;
@@ -184,6 +191,7 @@ impl Replay {
                 self.seen.expected.push(format!("{name} errored: {}", Trouble::ConnectionLost));
             }
             (topic.joined, topic.joining) = (false, false);
+            topic.changes.lost();
         }
     }
 
@@ -232,10 +240,13 @@ impl Replay {
             None => {
                 let subscribed = self.script.with(|session, now| session.subscribe(now, name, &config));
                 let id = subscribed.map_err(|e| format!("{name}: {e}"))?;
-                (topic.id, topic.config, topic.joined_before, topic.waits) = (Some(id), config, false, false);
+                let room = config.presence.enabled.then(Room::default);
+                (topic.id, topic.config, topic.room) = (Some(id), config, room);
+                (topic.joined_before, topic.waits, topic.changes) = (false, false, Changes::default());
                 self.names.insert(id, name.into());
             }
         }
+        topic.changes.asked(&said.payload);
         (topic.join_ref, topic.joining) = (text(said.reference.as_ref()), true);
         Ok(true)
     }
@@ -273,6 +284,10 @@ impl Replay {
         // What is pushed elsewhere than in a joined channel is in vain; ours would keep it.
         let Some(topic) = self.topics.get(name).filter(|topic| topic.joined) else { return Ok(false) };
         let Some(id) = topic.id else { return Ok(false) };
+        let (ack, tracks) = (topic.config.broadcast.ack, topic.room.is_some());
+        if said.event == "presence" && tracks && self.wish(id, said)? {
+            return Ok(true);
+        }
         let broadcast = match &said.user_event {
             Some(user) => Some(Broadcast::new(user.event.clone(), said.payload.clone())),
             None if said.event == "broadcast" => said.payload.parse().ok().and_then(|text: TextBroadcast<'_>| {
@@ -280,7 +295,7 @@ impl Replay {
             }),
             None => None,
         };
-        let wants_reply = topic.config.broadcast.ack || said.event != "broadcast";
+        let wants_reply = ack || said.event != "broadcast";
         let pushed = self.script.with(|session, now| match broadcast {
             Some(broadcast) => session.broadcast(now, id, broadcast),
             None => {
@@ -292,6 +307,23 @@ impl Replay {
         if wants_reply {
             self.pushes.insert(text(said.reference.as_ref()), push);
         }
+        Ok(true)
+    }
+
+    /// `track` or `untrack`, if the recorded client did one of them as it should be done.
+    fn wish(&mut self, id: ChannelId, said: &Message) -> Result<bool, String> {
+        let wish: Value = said.payload.parse().map_err(|e| format!("{e}"))?;
+        let meta = &wish["payload"];
+        let wished = match wish["event"].as_str() {
+            Some("track") if meta.is_object() => {
+                let meta = Payload::json(meta).map_err(|e| e.to_string())?;
+                self.script.with(|session, now| session.track(now, id, meta))
+            }
+            Some("untrack") => self.script.with(|session, now| session.untrack(now, id)),
+            _ => return Ok(false),
+        };
+        let push = wished.map_err(|e| e.to_string())?;
+        self.pushes.insert(text(said.reference.as_ref()), push);
         Ok(true)
     }
 
@@ -319,6 +351,17 @@ impl Replay {
         if let Ok(frame) = self.serializer.encode_from_server(&self.refs.translate(said)) {
             self.script.receive_frame(frame);
         }
+        self.compare_members(said.topic.as_str());
+    }
+
+    /// Whoever the server says is there, is shown.
+    fn compare_members(&mut self, name: &str) {
+        let Some(Topic { id: Some(id), room: Some(room), .. }) = self.topics.get(name) else { return };
+        let Some(presence) = self.script.session.presence(*id) else { return };
+        let (expected, actual) = (room.members(name), members_line(name, presence));
+        self.collect();
+        self.seen.expected.push(expected);
+        self.seen.actual.push(actual);
     }
 
     /// What a client should make of a server's message, by the rules of the specification.
@@ -342,7 +385,7 @@ impl Replay {
             ("phx_reply", Some(reply)) if topic.joining && reference == topic.join_ref => {
                 topic.joining = false;
                 if reply.status == "ok" {
-                    return topic.subscribed(name);
+                    return topic.subscribed(name, &reply.response);
                 }
                 let reason: Value = reply.response.parse().unwrap_or_default();
                 topic.refused(name, reason["reason"].as_str().unwrap_or_default())
@@ -354,6 +397,10 @@ impl Replay {
             ("phx_close", _) if topic.joined && lifetime == topic.join_ref => topic.ended(name),
             ("system", _) if ours => topic.told(name, &said.payload),
             ("broadcast", _) if ours => vec![broadcast_line(name, said)],
+            ("postgres_changes" | "INSERT" | "UPDATE" | "DELETE", _) if ours => {
+                topic.changes.changed(name, said).into_iter().collect()
+            }
+            ("presence_state" | "presence_diff", _) if ours && topic.room.is_some() => topic.counted(name, said),
             (event, _) if ours => vec![format!("{name} {event} {}", shown(&said.payload))],
             _ => Vec::new(),
         }
@@ -391,6 +438,14 @@ impl Replay {
                 Event::System { channel, message } => {
                     format!("{} system ok: {} {}", name(channel), message.ok, message.message)
                 }
+                Event::PostgresChange { channel, bindings, change } => {
+                    change_line(name(channel), bindings, change).unwrap_or_else(|error| error.to_string())
+                }
+                Event::PostgresReady { channel, missed_since } => changes::ready(name(channel), missed_since.is_some()),
+                Event::PostgresFailed { channel, failure: PostgresFailure::Refused { message } } => {
+                    changes::refused(name(channel), message)
+                }
+                Event::Presence { channel, change } => presence_line(name(channel), change),
                 Event::Message { channel, event, payload } => format!("{} {event} {}", name(channel), shown(payload)),
                 Event::PushDone { push, outcome } => match outcome {
                     PushOutcome::Ok(response) => format!("{push:?} ok {}", shown(response)),

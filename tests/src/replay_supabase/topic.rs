@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::changes::Changes;
+use super::members::Room;
 use crate::replay::shown;
 
 /// What a channel of the recorded client looks like from its frames alone.
@@ -23,12 +25,19 @@ pub(super) struct Topic {
     pub(super) error: Option<String>,
     /// Whether it is joined as soon as there is another token.
     pub(super) waits: bool,
+    pub(super) changes: Changes,
+    /// Who is there, if the channel was joined with presence.
+    pub(super) room: Option<Room>,
     /// The join_refs of lifetimes that are being left, and the refs of their `phx_leave`.
     pub(super) leaving: Vec<(String, String)>,
 }
 
 impl Topic {
-    pub(super) fn subscribed(&mut self, name: &str) -> Vec<String> {
+    pub(super) fn subscribed(&mut self, name: &str, response: &Payload) -> Vec<String> {
+        self.changes.answered(response);
+        if let Some(room) = &mut self.room {
+            room.joined();
+        }
         let again = std::mem::replace(&mut self.joined_before, true);
         (self.joined, self.error) = (true, None);
         let gap = again.then(|| format!("{name} has a gap"));
@@ -50,12 +59,20 @@ impl Topic {
         if !ok {
             self.error = Some(message.into());
         }
-        vec![format!("{name} system ok: {ok} {message}")]
+        let flow = self.changes.told(name, &said);
+        std::iter::once(format!("{name} system ok: {ok} {message}")).chain(flow).collect()
+    }
+
+    /// The server says who is there.
+    pub(super) fn counted(&mut self, name: &str, said: &Message) -> Vec<String> {
+        let Some(room) = &mut self.room else { return Vec::new() };
+        if said.event == "presence_state" { room.state(name, &said.payload) } else { room.diff(name, &said.payload) }
     }
 
     /// The server has closed it, which is for good unless it gave a reason that may pass.
     pub(super) fn ended(&mut self, name: &str) -> Vec<String> {
         self.joined = false;
+        self.changes.lost();
         let message = self.error.take().map(Text::from);
         match &message {
             Some(reason) => {
