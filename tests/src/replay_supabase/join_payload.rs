@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct JoinPayload {
+    /// Clients of the legacy API have none. Ours sends one that asks for nothing, which is the same to
+    /// everybody but the server: that would not take the topic for a subscription any more.
+    #[serde(default)]
     pub(crate) config: JoinConfig,
+    #[serde(alias = "user_token")]
     pub(crate) access_token: Option<String>,
     #[serde(rename = "version")]
     _version: Option<String>,
@@ -50,6 +54,7 @@ struct JoinPresence {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JoinBinding {
+    #[serde(default = "every_event")]
     event: String,
     schema: String,
     table: Option<String>,
@@ -63,7 +68,8 @@ impl JoinPayload {
         payload.parse().map_err(|e| format!("a join that our client does not send: {e}"))
     }
 
-    /// The payload with everything that its client left to the server, and without its version.
+    /// The payload with everything that its client left to the server, as the server takes it, and
+    /// without its version.
     pub(crate) fn with_defaults(payload: Value) -> Value {
         let mut whole = json!({"config": {
             "broadcast": {"ack": false, "self": false},
@@ -72,8 +78,15 @@ impl JoinPayload {
             "private": false,
         }});
         overlay(&mut whole, payload);
+        for binding in whole["config"]["postgres_changes"].as_array_mut().into_iter().flatten() {
+            let event = binding["event"].as_str().map_or_else(every_event, str::to_uppercase);
+            binding["event"] = event.into();
+        }
         if let Some(members) = whole.as_object_mut() {
             members.remove("version");
+            if let Some(token) = members.remove("user_token") {
+                members.insert("access_token".into(), token);
+            }
         }
         whole
     }
@@ -101,13 +114,17 @@ impl JoinConfig {
 impl JoinBinding {
     fn to_binding(&self) -> Result<PostgresBinding, String> {
         let events = [PostgresEvent::All, PostgresEvent::Insert, PostgresEvent::Update, PostgresEvent::Delete];
-        let event = events.into_iter().find(|event| event.as_str() == self.event);
+        let event = events.into_iter().find(|event| event.as_str().eq_ignore_ascii_case(&self.event));
         let event = event.ok_or_else(|| format!("changes of the kind {}, which does not exist", self.event))?;
         let mut binding = PostgresBinding::new(event).schema(self.schema.as_str()).select(self.select.clone());
         (binding.table, binding.filter) =
             (self.table.as_deref().map(Into::into), self.filter.as_deref().map(Into::into));
         Ok(binding)
     }
+}
+
+fn every_event() -> String {
+    "*".into()
 }
 
 fn overlay(under: &mut Value, over: Value) {

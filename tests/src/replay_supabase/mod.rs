@@ -4,6 +4,7 @@
 //! recorded server said; here it is also compared what the two clients sent.
 
 mod changes;
+mod http;
 mod join_payload;
 mod members;
 mod topic;
@@ -23,6 +24,8 @@ use serde_json::Value;
 
 use crate::replay::{self, Refs, Seen, shown, since, text};
 use crate::supabase_script::SupabaseScript;
+
+pub use http::{http, http_broadcasts};
 
 use changes::{Changes, change_line};
 use join_payload::JoinPayload;
