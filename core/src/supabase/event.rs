@@ -470,3 +470,14 @@ pub enum ChannelState {
     /// `phx_leave` is on its way.
     Leaving,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_an_event_is_pinned() {
+        assert_eq!(size_of::<Event>(), 128);
+        assert_eq!(size_of::<PostgresChange>(), 88);
+    }
+}
