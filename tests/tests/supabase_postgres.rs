@@ -205,6 +205,18 @@ fn what_keeps_changes_from_flowing_is_told_and_so_is_its_end() {
     assert_eq!(flow(&mut s), ["no database changes: Too many database timeouts".to_owned(), expected]);
 }
 
+#[test]
+fn a_change_proves_that_changes_flow() {
+    let (mut s, _) = joined(&listening_for([todos(PostgresEvent::All)]), &[1]);
+    s.advance(secs(15));
+    s.events.clear();
+    change(&mut s, &insert(), &[1]);
+    let events = s.take_events();
+    assert!(matches!(&events[..], [Event::PostgresReady { .. }, Event::PostgresChange { .. }]), "{events:?}");
+    ready(&mut s);
+    assert_eq!(flow(&mut s), [""; 0]);
+}
+
 /// Row 32 of the failure modes.
 #[test]
 fn why_nothing_arrives_is_told() {

@@ -297,6 +297,20 @@ fn twenty_wishes_in_a_second_are_five_calls_and_the_last_one_wins() {
 }
 
 #[test]
+fn a_channel_that_is_left_with_a_wish_that_waits_ends_it() {
+    let (mut s, room) = in_room();
+    let wishes: Vec<_> = (1..=6).map(|n| (track(&mut s, room, n), calls(&mut s)).0).collect();
+    s.advance(secs(25));
+    s.with(|session, now| session.unsubscribe(now, room)).unwrap();
+    // The server takes its time, and the budget has room again meanwhile.
+    s.advance(secs(40));
+    for wish in wishes {
+        assert_eq!(s.outcomes(wish).len(), 1);
+    }
+    assert_eq!((calls(&mut s), s.session.open_pushes()), (vec![], 0));
+}
+
+#[test]
 fn a_cancelled_wish_stays_and_tells_nobody() {
     let mut s = SupabaseScript::open(supabase_config());
     let room = s.subscribe("room", &present());

@@ -8,7 +8,7 @@ use super::extras::Readiness;
 use super::postgres::PostgresChange;
 use super::session::Session;
 use crate::payload::Payload;
-use crate::phoenix::ChannelId;
+use crate::phoenix::{ChannelId, ChannelState};
 use crate::text::Text;
 use crate::time::Timestamp;
 
@@ -23,9 +23,13 @@ impl Session {
         let bindings = postgres.subscription.route(&change);
         if bindings.is_empty() {
             self.stats.unmatched_changes += 1;
-        } else {
-            self.message(Event::PostgresChange { channel, bindings, change });
+            return None;
         }
+        if postgres.readiness != Readiness::Ready {
+            // Whatever the server has said or not said: they flow.
+            self.absorb_readiness(channel, true, Text::EMPTY);
+        }
+        self.message(Event::PostgresChange { channel, bindings, change });
         None
     }
 
@@ -109,6 +113,11 @@ impl Session {
     pub(super) fn extras_timeouts(&mut self) {
         while let Some((_, id)) = self.channels.due().filter(|(at, _)| *at <= self.now) {
             let now = self.now;
+            if self.inner.channel_state(id) != Some(ChannelState::Joined) {
+                // It is being left: there is nothing more to do for it.
+                self.channels.rest(id);
+                continue;
+            }
             let late = |readiness| matches!(readiness, Readiness::Awaited { until } if until <= now);
             if let Some(postgres) = self.channels.get_mut(id).and_then(|channel| channel.postgres())
                 && late(postgres.readiness)

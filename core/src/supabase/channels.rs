@@ -157,6 +157,13 @@ impl Channels {
         Some(channel)
     }
 
+    /// A channel's extras need not be looked after until they are rescheduled.
+    pub(super) fn rest(&mut self, id: ChannelId) {
+        if let Some(extras) = self.slots.get_mut(id.slot()).and_then(Option::as_mut).and_then(|c| c.extras.as_mut()) {
+            self.deadlines.set(id, &mut extras.deadline, None);
+        }
+    }
+
     /// Something about a channel's extras has changed: when do they want to be looked after?
     pub(super) fn reschedule(&mut self, id: ChannelId) {
         let Some(channel) = self.slots.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id) else {
