@@ -365,3 +365,26 @@ fn a_session_that_nobody_polls_changes_its_mind_all_the_same() {
     let Some(TransportAction::Open(request)) = session.poll_transport() else { panic!("it dials") };
     assert_eq!((request.transport, session.poll_transport()), (LongPoll, None));
 }
+
+#[test]
+fn a_long_poll_that_was_polled_for_a_while_has_proved_to_be_alive() {
+    let mut config = config();
+    (config.transport, config.max_attempts) = (Transport::LongPoll, Some(2));
+    let mut s = Script::new(config);
+    s.connect();
+    for _ in 0..5 {
+        s.opened();
+        s.advance(secs(21));
+        s.closed(Some(3410));
+        let lost = s.now;
+        wait_for_dial(&mut s);
+        assert_eq!(s.now.saturating_since(lost), secs(1), "the delays start again");
+    }
+    for _ in 0..2 {
+        s.opened();
+        s.advance(secs(19));
+        s.closed(Some(3410));
+        s.advance(secs(5));
+    }
+    assert!(matches!(s.take_events().last(), Some(Event::GaveUp { attempts: 2 })));
+}

@@ -50,7 +50,7 @@ pub struct Config {
     pub log_level: Option<LogLevel>,
     /// Whether broadcasts are sent as text in vsn 2.0.0, too; default no: in the binary form, as
     /// Supabase's own client sends them. Servers before that form (2.34) lose binary ones
-    /// (specification, Appendix C).
+    /// (specification, Appendix C). Over long-poll they are text anyway.
     pub text_broadcasts: bool,
     /// How long a connection without channels stays open; default 50 s, two heartbeats, so that a
     /// change of rooms does not dial anew. `None` keeps it for ever; servers end it after 10 to 20 min.

@@ -3,11 +3,10 @@
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use core::fmt;
-use core::time::Duration;
 
-use super::TOKEN_HEADER;
 use super::answer::Answer;
 use super::batch::Batch;
+use super::{TIMEOUT, TOKEN_HEADER};
 use crate::http::{HttpError, HttpId, HttpRequest, HttpResponse};
 use crate::machine::{ConnId, ConnectRequest, Frame, OpenError, TransportEvent, without_query};
 use crate::phoenix::endpoint::percent_encode;
@@ -20,7 +19,9 @@ use crate::text::Text;
 /// `Abort` or after [`TransportEvent::Closed`] or `OpenFailed`, together with the requests under way. In
 /// between it
 ///
-/// 1. hands over frames with [`send`](LongPoll::send) while [`is_ready`](LongPoll::is_ready),
+/// 1. hands over frames with [`send`](LongPoll::send) while [`is_ready`](LongPoll::is_ready), and leaves
+///    the machine's transport lane alone while it is not, unless
+///    [`Machine::connection`](crate::Machine::connection) names another connection by now,
 /// 2. carries out every request of [`poll_request`](LongPoll::poll_request) and tells what came of it with
 ///    [`handle_response`](LongPoll::handle_response), in whatever order they end,
 /// 3. passes on every event of [`poll_event`](LongPoll::poll_event).
@@ -57,9 +58,6 @@ enum State {
     Closing,
     Closed,
 }
-
-/// How long an exchange may take; twice the 10 s for which a server holds a GET.
-const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How much of a refusal's body is worth a message.
 const EXCERPT: usize = 200;

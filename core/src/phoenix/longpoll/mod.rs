@@ -5,6 +5,8 @@
 //!
 //! [`TransportEvent`]: crate::TransportEvent
 
+use core::time::Duration;
+
 mod answer;
 mod batch;
 mod call;
@@ -20,6 +22,9 @@ pub use response::LongPollResponse;
 
 /// Where a session token travels besides the query: servers from 1.8.10 on look here first.
 const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
+
+/// How long an exchange may take; twice the 10 s for which a server holds a GET.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How many frames one POST carries; servers from 1.8.9 on ignore what is beyond.
 const MAX_ITEMS: usize = 100;
