@@ -12,6 +12,9 @@
 //! 5. Tell the machine: [`Machine::handle_transport`] or [`Machine::handle_timeout`].
 //! 6. Start again, until [`Machine::is_finished`].
 //!
+//! Where [`ConnectRequest::transport`] asks for long-poll instead of a WebSocket, a
+//! [`phoenix::LongPoll`] stands where the socket is and speaks HTTP as plain data ([`http`]).
+//!
 //! Any order of calls is legal. Draining late only delays; calling `handle_timeout` early, late
 //! or twice is harmless. Inputs never fail: what the peer does wrong is an event, what the
 //! caller does wrong is the `Err` of the command that did it.
