@@ -10,6 +10,7 @@ use rejoin_recording::{Dir, Row};
 use serde_json::{Value, json};
 
 use super::config::PeerConfig;
+use super::postgres::{RowChange, RowError};
 use super::project::Project;
 
 /// What the server said on one connection, in order, with the times in milliseconds.
@@ -26,7 +27,7 @@ pub struct Conversations {
 
 /// Plays the clients of a recording to a project of this configuration.
 ///
-/// Messages are JSON values in which the ages of tokens are N; closing handshakes that the client
+/// Its database does what it was seen to do. Messages are JSON values in which the ages of tokens are N; closing handshakes that the client
 /// begins are left out.
 ///
 /// # Errors
@@ -53,6 +54,7 @@ pub fn play(rows: &[Row], config: PeerConfig) -> Result<Conversations, String> {
             }
             ("text" | "binary", Some(Dir::ToClient)) => {
                 let said = replay.value(conn, row.to_frame().ok_or("an unreadable row")?)?;
+                replay.change(&said["payload"])?;
                 replay.expects(row, said);
             }
             ("http_request", _) => replay.request(conn, row).ok_or("an unreadable request")?,
@@ -73,6 +75,8 @@ struct Replay {
     now: Timestamp,
     project: Project,
     serializers: BTreeMap<ConnId, Serializer>,
+    /// Changes of the database that were told to somebody.
+    changes: BTreeSet<String>,
     /// Connections whose closing handshake has begun.
     closed: BTreeSet<u64>,
     said: Conversations,
@@ -132,6 +136,28 @@ impl Replay {
             self.said.actual.entry(conn.get()).or_default().push((self.now.as_millis(), said));
         }
         Ok(())
+    }
+
+    /// What the recorded database told one client happens to ours, once for all that were told.
+    fn change(&mut self, payload: &Value) -> Result<(), String> {
+        let data = payload.get("data").unwrap_or(payload);
+        let (Some(kind), Some(table)) = (data["type"].as_str(), data["table"].as_str()) else { return Ok(()) };
+        let change = match kind {
+            "INSERT" => RowChange::insert(table, &data["record"]),
+            "UPDATE" => RowChange::update(table, &data["old_record"], &data["record"]),
+            "DELETE" => RowChange::delete(table, &data["old_record"]),
+            _ => return Ok(()),
+        };
+        if !self.changes.insert(data.to_string()) {
+            return Ok(());
+        }
+        let columns = data["columns"].as_array().into_iter().flatten();
+        let columns: Vec<_> =
+            columns.filter_map(|column| Some((column["name"].as_str()?, column["type"].as_str()?))).collect();
+        let change = change.columns(&columns).schema(data["schema"].as_str().unwrap_or_default());
+        let change = if data["errors"].is_null() { change } else { change.failing(RowError::TooLarge) };
+        self.project.change(self.now, &change);
+        self.drain()
     }
 
     fn expects(&mut self, row: &Row, said: Value) {
