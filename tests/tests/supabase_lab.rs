@@ -3,21 +3,18 @@
 use std::time::Duration;
 
 use rejoin_core::http::HttpError;
-use rejoin_core::phoenix::{ChannelId, ConnectionState, LossReason, PushOutcome};
+use rejoin_core::phoenix::{ChannelId, ConnectionState, LossReason, PresenceChange, PushOutcome};
 use rejoin_core::supabase::{
-    AccessToken, Broadcast, ChannelConfig, ChannelState, Config, Event, HttpBroadcast, HttpFailure, SubscribeFailure,
-    TokenReason, Trouble,
+    AccessToken, Broadcast, ChannelConfig, ChannelState, Config, Event, HttpBroadcast, HttpFailure, PostgresBinding,
+    PostgresEvent, SubscribeFailure, TokenReason, Trouble,
 };
 use rejoin_core::{Jitter, Payload, Timestamp};
-use rejoin_sim::supabase::{HttpAnswer, Lab, PeerConfig, PeerEvent, Rest, token as key};
+use rejoin_sim::supabase::{HttpAnswer, LATE, Lab, PeerConfig, PeerEvent, Rest, RowChange, token as key};
 use rejoin_sim::{EPOCH, token};
 
 const fn secs(s: u64) -> Duration {
     Duration::from_secs(s)
 }
-
-/// When nothing expires: 2100.
-const LATE: i64 = 4_102_444_800;
 
 /// A client with a key that expires then, and nothing done yet.
 fn idle(exp: i64) -> Lab {
@@ -140,6 +137,42 @@ fn tokens_are_renewed_before_the_server_minds() {
     assert!((13..=15).contains(&pushed), "{pushed} pushes");
     let ended = lab.seen.iter().any(|(_, event)| matches!(event, PeerEvent::Left { .. } | PeerEvent::Refused { .. }));
     assert!(!ended, "{:?}", lab.seen);
+}
+
+#[test]
+fn a_client_hears_of_guests_and_of_the_database() {
+    let mut lab = idle(LATE);
+    lab.provides(|_| Ok(Some(token(secs(1_000_000), 1))));
+    let todos = PostgresBinding::new(PostgresEvent::Insert).table("todos").filter("n=gt.1");
+    subscribe(&mut lab, "a", &ChannelConfig::default().presence("me").postgres_changes(todos));
+    lab.advance(secs(1));
+    lab.take_events();
+
+    lab.guest(1, r#"["1","1","realtime:a","phx_join",{"config":{"presence":{"key":"guest"}}}]"#);
+    lab.guest(1, r#"["1","2","realtime:a","presence",{"event":"track","payload":{"n":1}}]"#);
+    lab.advance(secs(1));
+    lab.guest_goes(1);
+    lab.change(&RowChange::insert("todos", &serde_json::json!({ "id": 1, "n": 1 })));
+    lab.change(&RowChange::insert("todos", &serde_json::json!({ "id": 2, "n": 2 })));
+    lab.send("a", false, "e", Payload::EMPTY);
+    lab.advance(secs(1));
+    let told: Vec<String> = lab
+        .take_events()
+        .into_iter()
+        .map(|event| match event {
+            Event::Presence { change, .. } => match *change {
+                PresenceChange::Join { key, .. } => format!("{key} came"),
+                PresenceChange::Leave { key, .. } => format!("{key} went"),
+                other => format!("{other:?}"),
+            },
+            Event::PostgresChange { change, .. } => {
+                change.record::<serde_json::Value>().unwrap().unwrap()["id"].to_string()
+            }
+            Event::Broadcast { event, meta, .. } => format!("{event}, {}", meta.is_some()),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, ["guest came", "Sync", "guest went", "Sync", "2", "e, true"]);
 }
 
 #[test]

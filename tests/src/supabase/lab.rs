@@ -12,10 +12,12 @@ use rejoin_core::{
 };
 
 use super::config::{PeerConfig, Upgrades};
+use super::desk::LATE;
 use super::events::PeerEvent;
 use super::peer::SupabasePeer;
 use super::postgres::RowChange;
 use super::project::Project;
+use super::token::token;
 use super::web::{Step, Web};
 use crate::network::{Delivery, Network};
 use crate::storm::Polls;
@@ -149,6 +151,30 @@ impl<W: Watch> Lab<W> {
     /// `realtime.send` of the database; see [`Project::send`].
     pub fn send(&mut self, topic: &str, private: bool, event: &str, payload: Payload) {
         self.project.send(self.now, topic, private, event, payload);
+        self.settle();
+    }
+
+    /// Another client of the project says this, in vsn 2.0.0 and with the key of `anon`. It is there
+    /// from its first word on, with no way in between, and does not hear what it is told. Guests of
+    /// different numbers are different clients; one that is silent for a minute is closed.
+    #[expect(clippy::missing_panics_doc, reason = "a test whose guests are refused is wrong")]
+    pub fn guest(&mut self, number: u32, text: &str) {
+        let conn = guest(number);
+        if self.project.peer(conn).is_none() {
+            let target = format!("/socket/websocket?vsn=2.0.0&apikey={}", token("anon", LATE));
+            let upgrade = self.project.check_upgrade(self.now, &target, &[]).expect("guests are let in");
+            self.project.open(self.now, conn, upgrade);
+        }
+        let frame = Frame::Text(text.into());
+        self.project.handle_transport(self.now, conn, TransportEvent::Received { conn, frame });
+        self.settle();
+    }
+
+    /// A guest hangs up.
+    pub fn guest_goes(&mut self, number: u32) {
+        let conn = guest(number);
+        let closed = TransportEvent::Closed { conn, code: Some(1000), reason: Text::EMPTY };
+        self.project.handle_transport(self.now, conn, closed);
         self.settle();
     }
 
@@ -369,6 +395,11 @@ impl<W> fmt::Debug for Lab<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lab").field("now", &self.now).field("client", &self.client).finish_non_exhaustive()
     }
+}
+
+/// Clients count their connections from below.
+const fn guest(number: u32) -> ConnId {
+    ConnId::new(u64::MAX - number as u64)
 }
 
 fn network(climate: Climate, seed: u64) -> Network {
