@@ -9,49 +9,78 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
+use std::iter;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use rejoin_core::Payload;
 use rejoin_core::phoenix::{Presence, PresenceLimits};
+use rejoin_core::supabase::{ChannelConfig, Config, Event, Session};
+use rejoin_core::wire::{Message, Serializer};
+use rejoin_core::{ConnId, Frame, Machine, Payload, Timestamp, TransportAction, TransportEvent};
 use serde_json::{Value, json};
+
+const NOW: Timestamp = Timestamp::ZERO;
+const TOPIC: &str = "realtime:room";
 
 fn diffs(c: &mut Criterion) {
     for count in [1, 100, 1_000, 10_000] {
-        let mut room = room_of(count);
-        let who = name(count / 2) + " again";
-        let [before, after] =
-            [("a", None), ("b", Some("a"))].map(|(phx_ref, prev)| json!({ who.as_str(): presence_of(phx_ref, prev) }));
-        let joins = payload(&json!({ "joins": before, "leaves": {} }));
-        let updates = payload(&json!({ "joins": after, "leaves": before }));
-        let leaves = payload(&json!({ "joins": {}, "leaves": after }));
-        let undo = [payload(&json!({ "joins": {}, "leaves": before })), leaves.clone()];
-
+        let (mut room, mut session) = (room_of(count), session_of(count));
         let mut group = c.benchmark_group(format!("presence diff, {count} members"));
-        for (what, diff, undo) in [
-            ("one joins", &joins, &[&undo[0]][..]),
-            ("one is updated", &updates, &[&undo[1], &joins]),
-            ("one leaves", &leaves, &[&joins, &updates]),
-        ] {
+        for (what, diff, before) in changes_of(&(name(count / 2) + " again")) {
             if count == 1 {
                 group.bench_function(format!("{what}, serde"), |b| {
-                    b.iter(|| black_box(black_box(diff).parse::<Value>().unwrap().is_object()));
+                    b.iter(|| black_box(black_box(&diff).parse::<Value>().unwrap().is_object()));
                 });
             }
-            group.bench_function(what, |b| b.iter_custom(|n| (0..n).map(|_| time(&mut room, diff, undo)).sum()));
+            group.bench_function(what, |b| {
+                b.iter_custom(|n| (0..n).map(|_| time_of_diff(&mut room, &diff, &before)).sum());
+            });
+            let (diff, before) = (frame(diff), before.into_iter().map(frame).collect::<Vec<_>>());
+            group.bench_function(format!("{what}, session"), |b| {
+                b.iter_custom(|n| (0..n).map(|_| time_of_frame(&mut session, &diff, &before)).sum());
+            });
         }
         group.finish();
     }
 }
 
+/// Somebody joins, is updated and leaves, each with what to say before so that it can be said again.
+fn changes_of(who: &str) -> [(&'static str, Payload, Vec<Payload>); 3] {
+    let [old, new] = [("a", None), ("b", Some("a"))].map(|(phx_ref, prev)| json!({ who: presence_of(phx_ref, prev) }));
+    let joins = payload(&json!({ "joins": old, "leaves": {} }));
+    let updates = payload(&json!({ "joins": new, "leaves": old }));
+    let leaves = payload(&json!({ "joins": {}, "leaves": new }));
+    let undo = payload(&json!({ "joins": {}, "leaves": old }));
+    [
+        ("one joins", joins.clone(), vec![undo]),
+        ("one is updated", updates.clone(), vec![leaves.clone(), joins.clone()]),
+        ("one leaves", leaves, vec![joins, updates]),
+    ]
+}
+
 /// How long the diff takes after others, and to drop what it tells. A look at the clock is in it.
-fn time(room: &mut Presence, diff: &Payload, before: &[&Payload]) -> Duration {
+fn time_of_diff(room: &mut Presence, diff: &Payload, before: &[Payload]) -> Duration {
     for before in before {
         room.diff(1, before).unwrap();
     }
     let start = Instant::now();
-    let told = room.diff(1, black_box(diff)).unwrap().changes;
-    let told = black_box(told).len();
+    let told = black_box(room.diff(1, black_box(diff)).unwrap().changes).len();
+    let time = start.elapsed();
+    assert_eq!(told, 2, "one change and the sync");
+    time
+}
+
+/// The same from frame to the last event.
+fn time_of_frame((session, conn): &mut (Session, ConnId), diff: &Frame, before: &[Frame]) -> Duration {
+    let mut hear = |frame: &Frame| {
+        session.handle_transport(NOW, TransportEvent::Received { conn: *conn, frame: frame.clone() });
+        iter::from_fn(|| session.poll_event()).filter(|event| matches!(event, Event::Presence { .. })).count()
+    };
+    for before in before {
+        hear(before);
+    }
+    let start = Instant::now();
+    let told = hear(black_box(diff));
     let time = start.elapsed();
     assert_eq!(told, 2, "one change and the sync");
     time
@@ -90,6 +119,32 @@ fn room_of(count: u32) -> Presence {
     room.state(1, &state_of(count)).unwrap();
     assert_eq!(room.len(), count as usize);
     room
+}
+
+/// A session whose one channel shows the same members.
+fn session_of(count: u32) -> (Session, ConnId) {
+    let mut config = Config::new("ws://localhost/socket", "key").unwrap();
+    config.presence_limits.keys += 1;
+    let mut session = Session::new(config, NOW);
+    session.connect(NOW);
+    session.subscribe(NOW, TOPIC, &ChannelConfig::default().presence("")).unwrap();
+    let Some(TransportAction::Open(request)) = session.poll_transport() else { panic!("it dials") };
+    let conn = request.conn;
+    session.handle_transport(NOW, TransportEvent::Opened { conn });
+    let Some(TransportAction::Send { frame, .. }) = session.poll_transport() else { panic!("it joins") };
+    let join = Serializer::V2.decode_from_client(frame).unwrap();
+    let reply = Message::reply(TOPIC, "ok", &Payload::EMPTY).with_refs(join.join_ref.clone(), join.reference);
+    let state = Message::new(TOPIC, "presence_state", state_of(count)).with_refs(join.join_ref, None);
+    for message in [reply, state] {
+        let frame = Serializer::V2.encode_from_server(&message).unwrap();
+        session.handle_transport(NOW, TransportEvent::Received { conn, frame });
+        while session.poll_event().is_some() {}
+    }
+    (session, conn)
+}
+
+fn frame(diff: Payload) -> Frame {
+    Serializer::V2.encode_from_server(&Message::new(TOPIC, "presence_diff", diff)).unwrap()
 }
 
 fn state_of(count: u32) -> Payload {

@@ -16,57 +16,56 @@ pub(super) struct Members {
     bytes: usize,
 }
 
-/// The metas that some keys had earlier; none for a key that was not present.
-pub(super) type Before = BTreeMap<Text, Vec<Meta>>;
-
 impl Members {
     /// Those of a state, and how many metas were over a limit.
     pub(super) fn of(state: &State<'_>, limits: &PresenceLimits) -> (Self, usize) {
         let mut members = Self::default();
-        let dropped = members.join(state, &State::new(), limits);
+        let dropped = members.join(state, &State::default(), limits);
         (members, dropped)
     }
 
     /// Puts the joins in and takes the leaves out. How many metas were over a limit.
     pub(super) fn apply(&mut self, diff: &Diff<'_>, limits: &PresenceLimits) -> usize {
         // What leaves makes room for what joins, or an update would not fit where the limit is reached.
-        for (key, presence) in &diff.leaves {
-            self.leave(key, &presence.metas);
+        for (key, left) in diff.leaves.iter() {
+            self.leave(key, left);
         }
         self.join(&diff.joins, &diff.leaves, limits)
     }
 
-    /// What these keys have now, to be compared with what they have after the diff.
-    pub(super) fn touched_by(&self, diff: &Diff<'_>) -> Before {
-        let keys = diff.joins.keys().chain(diff.leaves.keys());
-        keys.map(|key| (Text::from(&**key), self.get(key).unwrap_or_default().to_vec())).collect()
+    /// The keys of a diff, each with what it has now, to be compared with what it has after the diff.
+    pub(super) fn touched_by<'d>(&self, diff: &'d Diff<'_>) -> Vec<(&'d str, Vec<Meta>)> {
+        let mut keys: Vec<_> = diff.joins.iter().chain(diff.leaves.iter()).map(|(key, _)| key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.into_iter().map(|key| (key, self.get(key).unwrap_or_default().to_vec())).collect()
     }
 
-    /// These members as they were before those came.
-    pub(super) fn with_keys_of(mut self, after: &Self) -> Before {
-        for key in after.metas.keys() {
-            self.metas.entry(key.clone()).or_default();
-        }
-        self.metas
+    /// All keys of now or before, each with what it had before.
+    pub(super) fn with_keys_of<'a>(&'a self, after: &'a Self) -> Vec<(&'a str, &'a [Meta])> {
+        let new = after.metas.keys().filter(|key| !self.metas.contains_key(*key));
+        let mut before: Vec<_> = self.iter().chain(new.map(|key| (key.as_str(), &[][..]))).collect();
+        before.sort_by_key(|(key, _)| *key);
+        before
     }
 
     /// What has changed about these keys, and that it is complete.
-    pub(super) fn since(&self, before: Before) -> Vec<PresenceChange> {
+    pub(super) fn since<'a>(&self, before: impl Iterator<Item = (&'a str, &'a [Meta])>) -> Vec<PresenceChange> {
         let (mut joins, mut updates, mut leaves) = (Vec::new(), Vec::new(), Vec::new());
         for (key, old) in before {
-            let new = self.get(&key).unwrap_or_default();
-            let (mut joined, mut left) = (without(new, &old), without(&old, new));
+            let new = self.get(key).unwrap_or_default();
+            let (mut joined, mut left) = (without(new, old), without(old, new));
             joined.retain(|new| {
                 let replaced = left.iter().position(|old| new.phx_ref_prev.as_ref() == Some(&old.phx_ref));
                 let Some(at) = replaced else { return true };
-                updates.push(PresenceChange::Update { key: key.clone(), old: left.remove(at), new: new.clone() });
+                updates.push(PresenceChange::Update { key: key.into(), old: left.remove(at), new: new.clone() });
                 false
             });
             if !left.is_empty() {
-                leaves.push(PresenceChange::Leave { key: key.clone(), current: new.to_vec(), left });
+                leaves.push(PresenceChange::Leave { key: key.into(), current: new.to_vec(), left });
             }
             if !joined.is_empty() {
-                joins.push(PresenceChange::Join { key, current: old, joined });
+                joins.push(PresenceChange::Join { key: key.into(), current: old.to_vec(), joined });
             }
         }
         joins.into_iter().chain(updates).chain(leaves).chain([PresenceChange::Sync]).collect()
@@ -87,10 +86,9 @@ impl Members {
     /// A meta that joins and leaves in one diff has left: joins come first.
     fn join(&mut self, joins: &State<'_>, leaves: &State<'_>, limits: &PresenceLimits) -> usize {
         let mut dropped = 0;
-        for (key, presence) in joins {
-            let gone = leaves.get(key).map(|presence| refs(presence.metas.iter().map(WireMeta::phx_ref)));
-            let has_gone = |meta: &WireMeta<'_>| gone.as_ref().is_some_and(|gone| contains(gone, meta.phx_ref()));
-            for meta in presence.metas.iter().filter(|meta| !has_gone(meta)) {
+        for (key, joined) in joins.iter() {
+            let has_gone = has_ref(leaves.get(key), |meta| meta.phx_ref().as_bytes());
+            for meta in joined.iter().filter(|meta| !has_gone(meta.phx_ref().as_bytes())) {
                 dropped += usize::from(!self.admit(key, meta, limits));
             }
         }
@@ -122,9 +120,9 @@ impl Members {
 
     fn leave(&mut self, key: &str, left: &[WireMeta<'_>]) {
         let Some(metas) = self.metas.get_mut(key.as_bytes()) else { return };
-        let left = refs(left.iter().map(WireMeta::phx_ref));
+        let has_left = has_ref(left, |meta| meta.phx_ref().as_bytes());
         metas.retain(|meta| {
-            let stays = !contains(&left, &meta.phx_ref);
+            let stays = !has_left(meta.phx_ref.as_bytes());
             if !stays {
                 self.bytes -= meta.payload.len();
             }
@@ -139,17 +137,18 @@ impl Members {
 
 /// The metas whose refs the others do not have.
 fn without(metas: &[Meta], others: &[Meta]) -> Vec<Meta> {
-    let others = refs(others.iter().map(|meta| &*meta.phx_ref));
-    metas.iter().filter(|meta| !contains(&others, &meta.phx_ref)).cloned().collect()
+    let is_known = has_ref(others, |meta| meta.phx_ref.as_bytes());
+    metas.iter().filter(|meta| !is_known(meta.phx_ref.as_bytes())).cloned().collect()
 }
 
-/// Refs to search in, so that a key with a thousand connections costs no million comparisons.
-fn refs<'a>(refs: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut refs: Vec<_> = refs.collect();
-    refs.sort_unstable();
-    refs
-}
-
-fn contains(refs: &[&str], phx_ref: &str) -> bool {
-    refs.binary_search(&phx_ref).is_ok()
+/// Whether one of the metas has a ref. A key with a thousand connections must not cost a million
+/// comparisons, and one with a few no memory.
+fn has_ref<'a, M>(metas: &'a [M], phx_ref: impl Fn(&'a M) -> &'a [u8]) -> impl Fn(&[u8]) -> bool {
+    const FEW: usize = 8;
+    let mut sorted: Vec<_> = if metas.len() > FEW { metas.iter().map(&phx_ref).collect() } else { Vec::new() };
+    sorted.sort_unstable();
+    move |wanted| match metas.len() {
+        ..=FEW => metas.iter().any(|meta| phx_ref(meta) == wanted),
+        _ => sorted.binary_search(&wanted).is_ok(),
+    }
 }

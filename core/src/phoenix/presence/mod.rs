@@ -81,7 +81,7 @@ impl Presence {
             dropped_metas += wire::read(&payload).map_or(0, |diff| self.members.apply(&diff, &self.limits));
         }
         self.synced = Some(lifetime);
-        let changes = self.members.since(before.with_keys_of(&self.members));
+        let changes = self.members.since(before.with_keys_of(&self.members).into_iter());
         Ok(PresenceChanges { changes, dropped_metas, dropped_diffs: 0 })
     }
 
@@ -102,7 +102,8 @@ impl Presence {
         }
         let before = self.members.touched_by(&diff);
         let dropped_metas = self.members.apply(&diff, &self.limits);
-        Ok(PresenceChanges { changes: self.members.since(before), dropped_metas, dropped_diffs: 0 })
+        let changes = self.members.since(before.iter().map(|(key, metas)| (*key, &metas[..])));
+        Ok(PresenceChanges { changes, dropped_metas, dropped_diffs: 0 })
     }
 
     /// The metas of a key, one for each of its connections, or `None` if it is not present.

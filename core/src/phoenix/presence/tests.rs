@@ -254,6 +254,20 @@ fn any_key_is_a_key() {
     }
 }
 
+#[test]
+fn keys_may_come_in_any_order_and_of_those_that_come_twice_the_last_counts() {
+    let key = |key: &str, phx_ref: &str| format!(r#""{key}":{{"metas":[{{"phx_ref":"{phx_ref}"}}]}}"#);
+    for keys in [["b1", "a1", "c1", "b2", "a2"], ["a1", "a2", "b1", "b2", "c1"], ["c1", "b1", "b2", "a1", "a2"]] {
+        let members = keys.map(|name| key(&name[..1], name)).join(",");
+        let mut room = Room::default();
+        room.0.state(1, &Payload::from_json_text(format!("{{{members}}}")).unwrap()).unwrap();
+        assert_eq!(room.shown(), ["a: a2", "b: b2", "c: c1"]);
+        let diff = format!(r#"{{"joins":{{{}}},"leaves":{{{members}}}}}"#, key("a", "a2"));
+        room.0.diff(1, &Payload::from_json_text(diff).unwrap()).unwrap();
+        assert!(room.0.is_empty());
+    }
+}
+
 /// T66. The first refs are the server's: it writes atoms before strings, and does not look for its
 /// own names among the fields that a connection tracks.
 #[test]

@@ -3,10 +3,9 @@
 //! What a connection tracks is never read here: it is any JSON, as deep as its sender likes.
 
 use alloc::borrow::Cow;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::fmt;
 use core::ops::Deref;
+use core::{fmt, mem};
 
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -16,8 +15,21 @@ use super::change::{Meta, PresenceError};
 use crate::payload::Payload;
 use crate::text::Text;
 
-/// Each key with its metas. Of a key that comes twice the last counts, as for every JSON reader.
-pub(super) type State<'a> = BTreeMap<WireText<'a>, WirePresence<'a>>;
+/// Each key with its metas, in the order of the keys.
+#[derive(Default)]
+pub(super) struct State<'a>(Vec<(WireText<'a>, WirePresence<'a>)>);
+
+impl<'a> State<'a> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[WireMeta<'a>])> {
+        self.0.iter().map(|(key, presence)| (&**key, &presence.metas[..]))
+    }
+
+    /// The metas of a key; none if it is not there.
+    pub(super) fn get(&self, key: &str) -> &[WireMeta<'a>] {
+        let at = self.0.binary_search_by(|(known, _)| (**known).cmp(key)).ok();
+        at.and_then(|at| self.0.get(at)).map_or(&[], |(_, presence)| &presence.metas)
+    }
+}
 
 #[derive(Deserialize)]
 pub(super) struct Diff<'a> {
@@ -29,14 +41,14 @@ pub(super) struct Diff<'a> {
 
 /// What an application adds beside the metas is not looked at.
 #[derive(Deserialize)]
-pub(super) struct WirePresence<'a> {
+struct WirePresence<'a> {
     #[serde(borrow)]
-    pub(super) metas: Vec<WireMeta<'a>>,
+    metas: Vec<WireMeta<'a>>,
 }
 
 /// Text that is copied only if it has escapes; a bare `Cow` would always be.
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct WireText<'a>(#[serde(borrow)] Cow<'a, str>);
+struct WireText<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Deref for WireText<'_> {
     type Target = str;
@@ -78,6 +90,42 @@ impl WireMeta<'_> {
         };
         let (phx_ref, phx_ref_prev) = (same(&self.refs.phx_ref), self.refs.phx_ref_prev.as_ref().map(same));
         Meta { phx_ref, phx_ref_prev, payload: Payload::unread_json(copy) }
+    }
+}
+
+/// Of a key that comes twice the last counts, as for every JSON reader.
+impl<'de: 'a, 'a> Deserialize<'de> for State<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(StateVisitor).map(|state: State<'de>| state)
+    }
+}
+
+struct StateVisitor;
+
+impl<'de> Visitor<'de> for StateVisitor {
+    type Value = State<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("keys with their metas")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<State<'de>, A::Error> {
+        let mut keys = Vec::new();
+        while let Some(key) = map.next_entry::<WireText<'de>, WirePresence<'de>>()? {
+            keys.push(key);
+        }
+        // Servers write them in this order already, unless there are many.
+        if !keys.is_sorted_by(|(a, _), (b, _)| a < b) {
+            keys.sort_by(|(a, _), (b, _)| a.cmp(b));
+            keys.dedup_by(|later, earlier| {
+                let same = later.0 == earlier.0;
+                if same {
+                    mem::swap(later, earlier);
+                }
+                same
+            });
+        }
+        Ok(State(keys))
     }
 }
 
