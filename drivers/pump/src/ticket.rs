@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use rejoin_core::phoenix::{PushError, PushOutcome};
+use rejoin_core::supabase::TrackError;
 
 /// Resolves to the push's one outcome, in its place among the events: not while a full queue of
 /// [`Inflow::Block`](crate::Inflow::Block) stops them. Dropping it abandons the answer, not the push.
@@ -18,19 +19,23 @@ pub(crate) struct TicketSender(Arc<Mutex<Slot>>);
 
 #[derive(Default)]
 struct Slot {
-    sent: bool,
+    /// While there is no outcome.
+    progress: PushState,
     outcome: Option<Result<PushOutcome, PushFailed>>,
     reader: Option<Waker>,
 }
 
 /// Where a push is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PushState {
-    /// It waits for its channel or for the socket.
+    /// It waits for its channel or for the socket (the default).
+    #[default]
     Waiting,
     /// The socket has taken it; its reply is to come.
     Sent,
+    /// An HTTP request carries it, since its channel cannot send.
+    OverHttp,
     /// It has its outcome.
     Done,
 }
@@ -41,6 +46,8 @@ pub enum PushState {
 pub enum PushFailed {
     /// The session did not accept it.
     Refused(PushError),
+    /// The session did not accept a wish about presence.
+    Untrackable(TrackError),
     /// The pump is gone.
     Closed,
 }
@@ -49,6 +56,7 @@ impl fmt::Display for PushFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(error) => error.fmt(f),
+            Self::Untrackable(error) => error.fmt(f),
             Self::Closed => f.write_str("the client is closed"),
         }
     }
@@ -66,11 +74,7 @@ impl PushTicket {
     #[must_use]
     pub fn state(&self) -> PushState {
         let slot = lock(&self.0);
-        match (&slot.outcome, slot.sent) {
-            (Some(_), _) => PushState::Done,
-            (None, true) => PushState::Sent,
-            (None, false) => PushState::Waiting,
-        }
+        if slot.outcome.is_some() { PushState::Done } else { slot.progress }
     }
 }
 
@@ -91,7 +95,11 @@ impl Future for PushTicket {
 
 impl TicketSender {
     pub(crate) fn sent(&self) {
-        lock(&self.0).sent = true;
+        lock(&self.0).progress = PushState::Sent;
+    }
+
+    pub(crate) fn over_http(&self) {
+        lock(&self.0).progress = PushState::OverHttp;
     }
 
     pub(crate) fn done(self, outcome: Result<PushOutcome, PushFailed>) {

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rejoin_core::phoenix::{ConnectionState, PushError, PushId};
-use rejoin_core::supabase::{AuthError, ChannelConfig, ChannelState, Event, Request, RequestId, Session, TokenFailure};
+use rejoin_core::phoenix::{ChannelId, ConnectionState, PushError, PushId};
+use rejoin_core::supabase::{
+    AuthError, ChannelConfig, ChannelState, Event, Request, RequestId, Session, TokenFailure, TrackError,
+};
 use rejoin_core::{Text, Timestamp};
 
 use super::command::{Command, Destination};
 use super::errors::SubscribeError;
-use super::event::{ChannelEvent, ChannelInfo, ConnectionEvent, HandleId, InboxEvent, RetryIn};
-use super::listener::Listen;
-use super::rooms::{Active, Rooms};
+use super::event::{ChannelEvent, ChannelInfo, ConnectionEvent, HandleId, InboxEvent, Member};
+use super::http::Requests;
+use super::listen::Listen;
+use super::reporting::present;
+use super::rooms::{Active, RoomId, Rooms};
 use super::time_of_day::TimeOfDay;
 use crate::commands::Commands;
 use crate::outlets::{OutletId, Outlets};
@@ -23,17 +27,23 @@ use crate::token_provider::Asking;
 
 pub(super) struct SupabaseBridge {
     commands: Commands<Command, HandleId>,
-    rooms: Rooms,
-    outlets: Outlets<InboxEvent>,
+    pub(super) rooms: Rooms,
+    pub(super) outlets: Outlets<InboxEvent>,
     /// Inboxes, and the streams of the connection alone.
     inboxes: BTreeMap<u64, OutletId>,
-    tickets: BTreeMap<PushId, TicketSender>,
+    /// With the handle that each push is of.
+    pub(super) tickets: BTreeMap<PushId, (TicketSender, HandleId)>,
     asking: Option<Asking<RequestId>>,
-    time_of_day: TimeOfDay,
+    pub(super) requests: Requests,
+    pub(super) time_of_day: TimeOfDay,
 }
 
 impl SupabaseBridge {
-    pub(super) fn new(commands: Commands<Command, HandleId>, asking: Option<Asking<RequestId>>) -> Self {
+    pub(super) fn new(
+        commands: Commands<Command, HandleId>,
+        asking: Option<Asking<RequestId>>,
+        requests: Requests,
+    ) -> Self {
         Self {
             commands,
             rooms: Rooms::default(),
@@ -41,6 +51,7 @@ impl SupabaseBridge {
             inboxes: BTreeMap::new(),
             tickets: BTreeMap::new(),
             asking,
+            requests,
             time_of_day: TimeOfDay::default(),
         }
     }
@@ -52,15 +63,35 @@ impl SupabaseBridge {
             }
             Command::Unsubscribe { handle } => self.unsubscribe(session, now, handle),
             Command::Listen { handle, topic, listen, to, answer } => {
-                drop(answer.send(self.listen(handle, &topic, listen, to)));
+                drop(answer.send(self.listen(session, handle, &topic, listen, to)));
             }
             Command::Broadcast { handle, broadcast, ticket } => {
                 let pushed = self.channel_of(handle).and_then(|channel| session.broadcast(now, channel, broadcast));
-                self.keep_ticket(pushed, ticket);
+                self.keep_ticket(handle, pushed.map_err(PushFailed::Refused), ticket);
             }
             Command::Push { handle, push, ticket } => {
                 let pushed = self.channel_of(handle).and_then(|channel| session.push(now, channel, push));
-                self.keep_ticket(pushed, ticket);
+                self.keep_ticket(handle, pushed.map_err(PushFailed::Refused), ticket);
+            }
+            Command::Track { handle, payload, ticket } => {
+                let channel = self.channel_of(handle).map_err(|_| TrackError::UnknownChannel);
+                let tracked = channel.and_then(|channel| session.track(now, channel, payload));
+                self.keep_ticket(handle, tracked.map_err(PushFailed::Untrackable), ticket);
+            }
+            Command::Untrack { handle, ticket } => {
+                let channel = self.channel_of(handle).map_err(|_| TrackError::UnknownChannel);
+                let untracked = channel.and_then(|channel| session.untrack(now, channel));
+                self.keep_ticket(handle, untracked.map_err(PushFailed::Untrackable), ticket);
+            }
+            Command::PresenceState { handle, answer } => {
+                let presence = self.channel_of(handle).ok().and_then(|channel| session.presence(channel));
+                drop(answer.send(presence.map(|presence| presence.iter().map(Member::new).collect())));
+            }
+            Command::HttpBroadcast { broadcast, ticket } => {
+                self.requests.keep_ticket(session.http_broadcast(now, broadcast), ticket);
+            }
+            Command::HttpBatch { broadcasts, ticket } => {
+                self.requests.keep_ticket(session.http_broadcast_batch(now, &broadcasts), ticket);
             }
             Command::SetChannelAuth { topic, token, answer } => {
                 let active = self.rooms.by_topic(&topic).and_then(|room| room.active.as_ref());
@@ -117,10 +148,11 @@ impl SupabaseBridge {
             Some(_) => {}
             None => {
                 let id = session.subscribe(now, topic, &config)?;
-                self.rooms.activate(room, Active { id, config, joined: false }, &mut self.outlets);
+                self.rooms.activate(room, Active::new(id, config), &mut self.outlets);
             }
         }
-        self.rooms.subscribe(room, handle, &mut self.outlets);
+        let present = self.present(session, room);
+        self.rooms.subscribe(room, handle, present, &mut self.outlets);
         Ok(())
     }
 
@@ -133,6 +165,7 @@ impl SupabaseBridge {
 
     fn listen(
         &mut self,
+        session: &Session,
         handle: HandleId,
         topic: &Text,
         listen: Listen,
@@ -143,21 +176,27 @@ impl SupabaseBridge {
             Destination::Inbox(number) => (*self.inboxes.get(&number).ok_or(SubscribeError::Closed)?, false),
         };
         let room = self.rooms.enter(topic, handle);
-        self.rooms.listen(room, handle, (listen, outlet, owned), &mut self.outlets);
+        let present = self.present(session, room);
+        self.rooms.listen(room, handle, (listen, outlet, owned), present, &mut self.outlets);
         Ok(())
     }
 
+    /// Who is present in a room, if that is known.
+    fn present(&self, session: &Session, room: RoomId) -> Option<ChannelEvent> {
+        present(session, self.rooms.get(room)?.active.as_ref()?.id)
+    }
+
     /// The server channel that a handle is subscribed to.
-    fn channel_of(&self, handle: HandleId) -> Result<rejoin_core::phoenix::ChannelId, PushError> {
+    fn channel_of(&self, handle: HandleId) -> Result<ChannelId, PushError> {
         let room = self.rooms.of(handle).and_then(|room| self.rooms.get(room));
         let active = room.filter(|room| room.has_inside(handle)).and_then(|room| room.active.as_ref());
         active.map(|active| active.id).ok_or(PushError::UnknownChannel)
     }
 
-    fn keep_ticket(&mut self, pushed: Result<PushId, PushError>, ticket: TicketSender) {
+    fn keep_ticket(&mut self, handle: HandleId, pushed: Result<PushId, PushFailed>, ticket: TicketSender) {
         match pushed {
-            Ok(id) => drop(self.tickets.insert(id, ticket)),
-            Err(error) => ticket.done(Err(PushFailed::Refused(error))),
+            Ok(id) => drop(self.tickets.insert(id, (ticket, handle))),
+            Err(failed) => ticket.done(Err(failed)),
         }
     }
 
@@ -174,7 +213,7 @@ impl SupabaseBridge {
         });
     }
 
-    fn tell_inboxes(&mut self, event: &ConnectionEvent) {
+    pub(super) fn tell_inboxes(&mut self, event: &ConnectionEvent) {
         for outlet in self.inboxes.values() {
             self.outlets.deliver(*outlet, InboxEvent::Connection(event.clone()));
         }
@@ -201,7 +240,7 @@ impl Bridge<Session> for SupabaseBridge {
         }
     }
 
-    fn deliver(&mut self, _: &mut Session, now: Timestamp, event: Event) {
+    fn deliver(&mut self, session: &mut Session, now: Timestamp, event: Event) {
         match event {
             Event::Broadcast { channel, event, payload, meta } => {
                 self.rooms.tell(channel, ChannelEvent::Broadcast { event, payload, meta }, &mut self.outlets);
@@ -209,7 +248,10 @@ impl Bridge<Session> for SupabaseBridge {
             Event::Message { channel, event, payload } => {
                 self.rooms.tell(channel, ChannelEvent::Message { event, payload }, &mut self.outlets);
             }
-            rare => self.deliver_rare(now, rare),
+            Event::PostgresChange { channel, bindings, change } => {
+                self.rooms.tell(channel, ChannelEvent::PostgresChange { bindings, change }, &mut self.outlets);
+            }
+            rare => self.deliver_rare(session, now, rare),
         }
     }
 
@@ -219,6 +261,7 @@ impl Bridge<Session> for SupabaseBridge {
 
     fn request(&mut self, session: &mut Session, now: Timestamp, request: Request) {
         match (request, &mut self.asking) {
+            (Request::Http(request), _) => self.requests.send(request),
             (Request::Token { id, .. }, Some(asking)) => asking.ask(id),
             // Without a provider the session does not ask.
             (Request::Token { id, .. }, None) => {
@@ -230,9 +273,16 @@ impl Bridge<Session> for SupabaseBridge {
     }
 
     fn poll_answers(&mut self, cx: &mut Context<'_>, session: &mut Session, now: Timestamp) -> bool {
-        let Some(Poll::Ready((id, answer))) = self.asking.as_mut().map(|asking| asking.poll(cx)) else { return false };
-        session.handle_token(now, id, answer.map_err(|error| TokenFailure::Provider(error.to_string().into())));
-        true
+        let mut answered = false;
+        if let Some(Poll::Ready((id, answer))) = self.asking.as_mut().map(|asking| asking.poll(cx)) {
+            session.handle_token(now, id, answer.map_err(|error| TokenFailure::Provider(error.to_string().into())));
+            answered = true;
+        }
+        while let Poll::Ready((id, answer)) = self.requests.poll_answer(cx) {
+            session.handle_http(now, id, answer);
+            answered = true;
+        }
+        answered
     }
 
     fn wall_clock(&mut self, session: &mut Session, now: Timestamp, since_unix_epoch: Duration, jumped: bool) {
@@ -248,68 +298,10 @@ impl Bridge<Session> for SupabaseBridge {
     }
 }
 
-impl SupabaseBridge {
-    /// Everything but messages.
-    fn deliver_rare(&mut self, now: Timestamp, event: Event) {
-        let until = |at: Option<Timestamp>| at.map(|at| at.saturating_since(now));
-        let connection = match event {
-            Event::Subscribed { channel, again } => {
-                self.rooms.set_joined(channel, true);
-                return self.rooms.tell(channel, ChannelEvent::Subscribed { again }, &mut self.outlets);
-            }
-            Event::SubscribeFailed { channel, failure, retry } => {
-                let event = ChannelEvent::SubscribeFailed { failure, retry: RetryIn::new(retry, now) };
-                return self.rooms.tell(channel, event, &mut self.outlets);
-            }
-            Event::ChannelErrored { channel, trouble, retry } => {
-                self.rooms.set_joined(channel, false);
-                let event = ChannelEvent::Errored { trouble, retry: RetryIn::new(retry, now) };
-                return self.rooms.tell(channel, event, &mut self.outlets);
-            }
-            Event::ChannelClosed { channel, reason } => {
-                return self.rooms.closed(channel, &reason, &mut self.outlets);
-            }
-            Event::Gap { channel, since, until } => {
-                let (since, until) = (self.time_of_day.of(since), self.time_of_day.of(until));
-                return self.rooms.tell(channel, ChannelEvent::Gap { since, until }, &mut self.outlets);
-            }
-            Event::System { channel, message } => {
-                return self.rooms.tell(channel, ChannelEvent::System(message), &mut self.outlets);
-            }
-            Event::PushSent { push } => {
-                return self.tickets.get(&push).map_or((), TicketSender::sent);
-            }
-            Event::PushDone { push, outcome } => {
-                // Whoever is woken by the outcome may read what came before it.
-                self.publish();
-                return self.tickets.remove(&push).map_or((), |ticket| ticket.done(Ok(outcome)));
-            }
-            Event::Connected { .. } => ConnectionEvent::Connected,
-            Event::Disconnected { reason, retry_at } => {
-                ConnectionEvent::Disconnected { reason, retry_in: until(retry_at) }
-            }
-            Event::GaveUp { attempts } => ConnectionEvent::GaveUp { attempts },
-            Event::Heartbeat(status) => ConnectionEvent::Heartbeat(status),
-            Event::TokenRefreshed { expires_at } => {
-                ConnectionEvent::TokenRefreshed { expires_at: expires_at.map(|at| SystemTime::UNIX_EPOCH + at) }
-            }
-            Event::TokenExpired => ConnectionEvent::TokenExpired,
-            Event::TokenUnavailable { failure, retry_at } => {
-                ConnectionEvent::TokenUnavailable { failure, retry_in: retry_at.saturating_since(now) }
-            }
-            Event::Malformed { error } => ConnectionEvent::Malformed { error },
-            Event::Lagged { missed } => ConnectionEvent::Lagged { missed },
-            Event::Closed => ConnectionEvent::Closed,
-            // Messages went their own way; what is new in `Event` has to get a place here.
-            _ => return,
-        };
-        self.tell_inboxes(&connection);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HttpClient;
     use crate::commands::commands;
     use crate::queue::queue;
     use futures_channel::oneshot;
@@ -321,7 +313,8 @@ mod tests {
     fn short_lives_give_their_places_back() {
         let now = Timestamp::ZERO;
         let (_sender, abandoned, commands) = commands(1);
-        let mut bridge = SupabaseBridge::new(commands, None);
+        let http = HttpClient::new(crate::memory::network().0);
+        let mut bridge = SupabaseBridge::new(commands, None, Requests::new(Box::new(http)));
         let mut session = Session::new(Config::new("ws://host", "key").unwrap(), now);
         let topic = Text::from_static("realtime:room");
         let place_of_next = |bridge: &mut SupabaseBridge| {

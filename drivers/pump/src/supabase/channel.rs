@@ -3,14 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rejoin_core::Text;
 use rejoin_core::phoenix::Push;
-use rejoin_core::supabase::{AccessToken, Broadcast, ChannelConfig, ChannelState};
+use rejoin_core::supabase::{AccessToken, Broadcast, ChannelConfig, ChannelState, HttpBroadcast};
+use rejoin_core::{Payload, Text};
 
 use super::command::{Command, Destination, Shared};
 use super::errors::{SetAuthError, SubscribeError};
-use super::event::HandleId;
-use super::listener::{InboxHandle, Listen, Listener};
+use super::event::{HandleId, Member};
+use super::http::{HttpTicket, http_ticket};
+use super::listen::Listen;
+use super::listener::{InboxHandle, Listener};
 use crate::errors::ClosedError;
 use crate::queue::queue;
 use crate::stream::Inflow;
@@ -79,27 +81,27 @@ impl Channel {
     /// the reading; [`Channel::listen_with`] chooses.
     ///
     /// # Errors
-    /// If the client is closed.
-    pub async fn listen(&self, listen: Listen) -> Result<Listener, ClosedError> {
+    /// If it asks for a binding that is not in the channel's configuration, or the client is closed.
+    pub async fn listen(&self, listen: Listen) -> Result<Listener, SubscribeError> {
         self.listen_with(listen, Inflow::default()).await
     }
 
     /// The same, with a choice of what happens when events come faster than they are read.
     ///
     /// # Errors
-    /// If the client is closed.
-    pub async fn listen_with(&self, listen: Listen, inflow: Inflow) -> Result<Listener, ClosedError> {
+    /// As for [`Channel::listen`].
+    pub async fn listen_with(&self, listen: Listen, inflow: Inflow) -> Result<Listener, SubscribeError> {
         let (sink, source) = queue(inflow.capacity(), inflow.blocks());
-        self.attach(listen, Destination::Own(sink)).await?.map_err(|_| ClosedError)?;
+        self.attach(listen, Destination::Own(sink)).await?;
         Ok(Listener::new(source))
     }
 
     /// The same, into a stream that gathers several channels.
     ///
     /// # Errors
-    /// If the client or the inbox is closed.
+    /// As for [`Channel::listen`], and if the inbox is closed.
     pub async fn listen_into(&self, inbox: InboxHandle, listen: Listen) -> Result<(), SubscribeError> {
-        self.attach(listen, Destination::Inbox(inbox.0)).await?
+        self.attach(listen, Destination::Inbox(inbox.0)).await
     }
 
     /// Hands a broadcast to the session, which sends it now or when the channel is joined. Waits only
@@ -126,6 +128,54 @@ impl Channel {
         Ok(ticket)
     }
 
+    /// Broadcasts over HTTP to this channel's topic, public or private as it is configured, whether
+    /// anybody is subscribed or not. See [`Client::http_broadcast`](super::Client::http_broadcast) for
+    /// other ways.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn http_broadcast(&self, event: impl Into<Text>, payload: Payload) -> Result<HttpTicket, ClosedError> {
+        let mut broadcast = HttpBroadcast::new(self.lifetime.topic.clone(), event, payload);
+        broadcast.private = self.config().private;
+        let (sender, ticket) = http_ticket();
+        self.shared().send(Command::HttpBroadcast { broadcast, ticket: sender }).await?;
+        Ok(ticket)
+    }
+
+    /// Wants to be shown as present, with this JSON object, from now until [`untrack`](Channel::untrack),
+    /// through every loss. Every handle of the topic shares one presence, and the last wish counts.
+    ///
+    /// The ticket's answer is `Ok` once the server shows it, and `Dropped` if a later wish came before
+    /// it was sent, as it may where wishes come faster than a server allows.
+    ///
+    /// # Errors
+    /// If the client is closed. What the session thinks of the wish is the ticket's answer: the channel
+    /// has to be subscribed [with presence](ChannelConfig::presence).
+    pub async fn track(&self, payload: Payload) -> Result<PushTicket, ClosedError> {
+        let (sender, ticket) = ticket();
+        self.shared().send(Command::Track { handle: self.id(), payload, ticket: sender }).await?;
+        Ok(ticket)
+    }
+
+    /// No longer wants to be shown as present.
+    ///
+    /// # Errors
+    /// As for [`Channel::track`].
+    pub async fn untrack(&self) -> Result<PushTicket, ClosedError> {
+        let (sender, ticket) = ticket();
+        self.shared().send(Command::Untrack { handle: self.id(), ticket: sender }).await?;
+        Ok(ticket)
+    }
+
+    /// Who is present, in the byte order of the keys: the last known members while the channel is not
+    /// joined. `None` if this handle is not subscribed, or the channel has no presence.
+    ///
+    /// # Errors
+    /// If the client is closed.
+    pub async fn presence_state(&self) -> Result<Option<Vec<Member>>, ClosedError> {
+        self.shared().ask(|answer| Command::PresenceState { handle: self.id(), answer }).await
+    }
+
     /// Takes a token into use for this channel alone, or with `None` the client's again. Every handle
     /// of the topic shares it; it is gone with the subscription.
     ///
@@ -145,9 +195,10 @@ impl Channel {
         self.shared().ask(|answer| Command::ChannelState { handle: self.id(), answer }).await
     }
 
-    async fn attach(&self, listen: Listen, to: Destination) -> Result<Result<(), SubscribeError>, ClosedError> {
+    async fn attach(&self, listen: Listen, to: Destination) -> Result<(), SubscribeError> {
+        let listen = listen.of(self.config())?;
         let (handle, topic) = (self.id(), self.lifetime.topic.clone());
-        self.shared().ask(|answer| Command::Listen { handle, topic, listen, to, answer }).await
+        self.shared().ask(|answer| Command::Listen { handle, topic, listen, to, answer }).await?
     }
 
     fn shared(&self) -> &Shared {

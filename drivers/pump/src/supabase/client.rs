@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use rejoin_core::phoenix::{ConnectionState, Stats};
-use rejoin_core::supabase::{AccessToken, ChannelConfig, Config, Session, topic_of};
+use rejoin_core::supabase::{AccessToken, ChannelConfig, Config, HttpBroadcast, Session, topic_of};
 
 use super::bridge::SupabaseBridge;
 use super::channel::Channel;
 use super::command::{Command, Shared};
 use super::errors::{SetAuthError, SubscribeError};
 use super::event::{ChannelInfo, HandleId, InboxEvent};
+use super::http::{HttpTicket, Requests, http_ticket};
 use super::listener::{ConnectionEvents, Inbox, InboxHandle};
 use crate::clock::Clock;
 use crate::commands::commands;
 use crate::errors::ClosedError;
+use crate::http::HttpClient;
 use crate::pump::Pump;
 use crate::queue::{Source, queue};
 use crate::runtime::Runtime;
@@ -80,7 +82,8 @@ pub fn connect_with<R: Runtime>(
         session.connect(now);
     }
     let (commands, abandoned, receiver) = commands(capacity);
-    let bridge = SupabaseBridge::new(receiver, token_provider.map(Asking::new));
+    let requests = Requests::new(Box::new(HttpClient::new(runtime.clone())));
+    let bridge = SupabaseBridge::new(receiver, token_provider.map(Asking::new), requests);
     let pump = Pump::new(session, bridge, runtime, clock, frame_bytes).with_tap(tap).until_finished();
     (Client { shared: Arc::new(Shared { commands, abandoned, numbers: AtomicU64::new(0) }) }, pump)
 }
@@ -120,6 +123,29 @@ impl Client {
     /// If the client is closed.
     pub async fn remove_all(&self) -> Result<(), ClosedError> {
         self.shared.send(Command::RemoveAll).await
+    }
+
+    /// Broadcasts over HTTP, without a socket and whether anybody here is subscribed or not. It may
+    /// overtake what goes over the socket.
+    ///
+    /// # Errors
+    /// If the client is closed. What the session and the server think of the broadcast is the ticket's
+    /// answer.
+    pub async fn http_broadcast(&self, broadcast: HttpBroadcast) -> Result<HttpTicket, ClosedError> {
+        let (sender, ticket) = http_ticket();
+        self.shared.send(Command::HttpBroadcast { broadcast, ticket: sender }).await?;
+        Ok(ticket)
+    }
+
+    /// The same for many, of any channels, in one request, of which the server accepts all or none.
+    /// Each payload is a JSON object.
+    ///
+    /// # Errors
+    /// As for [`Client::http_broadcast`].
+    pub async fn http_broadcast_batch(&self, broadcasts: Vec<HttpBroadcast>) -> Result<HttpTicket, ClosedError> {
+        let (sender, ticket) = http_ticket();
+        self.shared.send(Command::HttpBatch { broadcasts, ticket: sender }).await?;
+        Ok(ticket)
     }
 
     /// Takes a token into use for all channels without one of their own.

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_channel::Sender;
 use futures_channel::oneshot;
-use rejoin_core::Text;
 use rejoin_core::phoenix::{ConnectionState, Push, Stats};
-use rejoin_core::supabase::{AccessToken, AuthError, Broadcast, ChannelConfig, ChannelState};
+use rejoin_core::supabase::{AccessToken, AuthError, Broadcast, ChannelConfig, ChannelState, HttpBroadcast};
+use rejoin_core::{Payload, Text};
 
 use super::errors::SubscribeError;
-use super::event::{ChannelInfo, HandleId, InboxEvent};
-use super::listener::Listen;
+use super::event::{ChannelInfo, HandleId, InboxEvent, Member};
+use super::http::HttpTicketSender;
+use super::listen::Listen;
 use crate::commands::Abandoned;
 use crate::errors::ClosedError;
 use crate::queue::Sink;
@@ -68,6 +69,27 @@ pub(super) enum Command {
         handle: HandleId,
         push: Push,
         ticket: TicketSender,
+    },
+    Track {
+        handle: HandleId,
+        payload: Payload,
+        ticket: TicketSender,
+    },
+    Untrack {
+        handle: HandleId,
+        ticket: TicketSender,
+    },
+    PresenceState {
+        handle: HandleId,
+        answer: oneshot::Sender<Option<Vec<Member>>>,
+    },
+    HttpBroadcast {
+        broadcast: HttpBroadcast,
+        ticket: HttpTicketSender,
+    },
+    HttpBatch {
+        broadcasts: Vec<HttpBroadcast>,
+        ticket: HttpTicketSender,
     },
     SetChannelAuth {
         topic: Text,

@@ -7,7 +7,7 @@ use rejoin_core::supabase::{AuthError, ConfigError, SubscribeError as Refused, T
 
 use crate::errors::ClosedError;
 
-/// Why a channel could not be had.
+/// Why a channel could not be had, or not be listened to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubscribeError {
@@ -16,6 +16,9 @@ pub enum SubscribeError {
     /// Another handle is subscribed to the topic with another configuration, and a topic has one
     /// server channel: use the same configuration, or unsubscribe that handle first.
     ConfigDiffers,
+    /// The configuration has no such binding, so that the server is not asked for those changes: add
+    /// it with `ChannelConfig::postgres_changes`, for every handle of the topic.
+    UnknownBinding,
     /// The client or the inbox is closed.
     Closed,
 }
@@ -55,6 +58,9 @@ impl fmt::Display for SubscribeError {
                 "another handle is subscribed to this topic with another configuration; use the same one, \
                  or unsubscribe that handle first",
             ),
+            Self::UnknownBinding => {
+                f.write_str("the channel does not ask for these database changes; add the binding to its configuration")
+            }
             Self::Closed => f.write_str("the client or the inbox is closed"),
         }
     }

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use rejoin_core::phoenix::LossReason;
+use rejoin_core::phoenix::{LossReason, Meta, PresenceChange};
 use rejoin_core::supabase::{
-    ChannelState, CloseReason, HeartbeatStatus, Retry, SubscribeFailure, SystemMessage, TokenFailure, Trouble,
+    Bindings, ChannelState, CloseReason, HeartbeatStatus, PostgresChange, PostgresFailure, PresenceTrouble, Retry,
+    SubscribeFailure, SystemMessage, TokenFailure, Trouble,
 };
 use rejoin_core::wire::DecodeError;
 use rejoin_core::{Payload, Text, Timestamp};
@@ -53,9 +54,41 @@ pub enum ChannelEvent {
         /// What the server adds, such as `{"id": …}` and `{"replayed": true}`.
         meta: Option<Payload>,
     },
+    /// A row came, changed or went.
+    PostgresChange {
+        /// For which bindings, by their places in the channel's configuration; none on a topic of the
+        /// legacy API.
+        bindings: Bindings,
+        /// The change, unread.
+        change: PostgresChange,
+    },
+    /// Database changes flow, or had begun to before this listener was attached.
+    PostgresReady {
+        /// Since when there may have been changes that are never told, if they had flowed before.
+        missed_since: Option<SystemTime>,
+    },
+    /// Database changes do not flow, though the channel is joined; `PostgresReady` may follow.
+    PostgresFailed {
+        /// Why.
+        failure: PostgresFailure,
+    },
+    /// Who is present in a channel whose members were known before: to a listener that is attached
+    /// late, and after changes of presence were dropped on their way to every listener. Changes that
+    /// happened shortly before it may be told once more after it.
+    PresenceState {
+        /// In the byte order of the keys; the last known ones while the channel is not joined.
+        members: Vec<Member>,
+    },
+    /// Somebody came, went or says something else about itself.
+    Presence(Box<PresenceChange>),
+    /// The members are not all that the server said.
+    PresenceTrouble(PresenceTrouble),
+    /// A broadcast of this handle goes over HTTP, since the channel cannot send; its ticket is
+    /// [`OverHttp`](crate::PushState::OverHttp).
+    FellBackToHttp,
     /// The server says something about the channel itself.
     System(Box<SystemMessage>),
-    /// Any other message, presence among them.
+    /// Any other message.
     Message {
         /// The event.
         event: Text,
@@ -64,7 +97,7 @@ pub enum ChannelEvent {
     },
     /// Messages were dropped because they were not read in time.
     Lagged {
-        /// How many.
+        /// How many; of all channels together if the whole client fell behind.
         missed: u64,
     },
     /// The subscription is over. The handle may subscribe again, and this listener will hear of it.
@@ -72,6 +105,44 @@ pub enum ChannelEvent {
         /// Why.
         reason: CloseReason,
     },
+}
+
+impl ChannelEvent {
+    /// Whether messages or rows may have been missed before it: whoever must not miss any fetches
+    /// them now.
+    #[must_use]
+    pub const fn is_loss(&self) -> bool {
+        matches!(self, Self::Gap { .. } | Self::Lagged { .. } | Self::PostgresReady { missed_since: Some(_) })
+    }
+
+    /// Whether a reader that fell behind may miss it, for it says nothing about the channel's own life.
+    const fn is_message(&self) -> bool {
+        matches!(
+            self,
+            Self::Broadcast { .. }
+                | Self::PostgresChange { .. }
+                | Self::Presence(_)
+                | Self::PresenceTrouble(_)
+                | Self::System(_)
+                | Self::Message { .. }
+        )
+    }
+}
+
+/// Somebody who is present in a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// The key.
+    pub key: Text,
+    /// What each of its connections says about itself; at least one.
+    pub metas: Vec<Meta>,
+}
+
+impl Member {
+    pub(super) fn new((key, metas): (&str, &[Meta])) -> Self {
+        Self { key: key.into(), metas: metas.to_vec() }
+    }
 }
 
 /// When something that came to nothing is tried again.
@@ -190,8 +261,7 @@ pub enum InboxEvent {
 
 impl Lossy for InboxEvent {
     fn is_droppable(&self) -> bool {
-        let Self::Channel { event, .. } = self else { return false };
-        matches!(event, ChannelEvent::Broadcast { .. } | ChannelEvent::Message { .. } | ChannelEvent::System(_))
+        matches!(self, Self::Channel { event, .. } if event.is_message())
     }
 
     fn lagged(missed: u64) -> Self {
@@ -205,6 +275,9 @@ impl Lossy for InboxEvent {
             ChannelEvent::Broadcast { payload, .. } | ChannelEvent::Message { payload, .. } => {
                 1 + payload.len() / WEIGHT_BYTES
             }
+            ChannelEvent::PostgresChange { change, .. } => 1 + change.payload().len() / WEIGHT_BYTES,
+            // As much as if they had come one by one.
+            ChannelEvent::PresenceState { members } => members.len().max(1),
             _ => 1,
         }
     }

@@ -5,89 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
-use rejoin_core::Text;
 use rejoin_core::supabase::CloseReason;
 
 use super::event::{ChannelEvent, ConnectionEvent, InboxEvent};
 use crate::queue::Source;
-
-/// Which messages of a channel to listen to. The life of the channel ([`ChannelEvent::Subscribed`],
-/// `Gap`, `Closed` and the like) is heard whatever is chosen, so that no loss goes unnoticed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen(pub(super) What);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    Everything,
-    Status,
-    Broadcasts,
-    Broadcast(Text),
-    Presence,
-    System,
-    Event(Text),
-}
-
-impl Listen {
-    /// Every message.
-    #[must_use]
-    pub const fn everything() -> Self {
-        Self(What::Everything)
-    }
-
-    /// No message at all.
-    #[must_use]
-    pub const fn status() -> Self {
-        Self(What::Status)
-    }
-
-    /// Broadcasts of this event, compared exactly; `*` is all of them.
-    #[must_use]
-    pub fn broadcast(event: impl Into<Text>) -> Self {
-        let event = event.into();
-        Self(if event == "*" { What::Broadcasts } else { What::Broadcast(event) })
-    }
-
-    /// Presence messages.
-    #[must_use]
-    pub const fn presence() -> Self {
-        Self(What::Presence)
-    }
-
-    /// What the server says about the channel itself.
-    #[must_use]
-    pub const fn system() -> Self {
-        Self(What::System)
-    }
-
-    /// Other messages of this event, compared exactly; `*` is everything.
-    #[must_use]
-    pub fn event(event: impl Into<Text>) -> Self {
-        let event = event.into();
-        Self(if event == "*" { What::Everything } else { What::Event(event) })
-    }
-
-    #[inline]
-    pub(super) fn wants(&self, event: &ChannelEvent) -> bool {
-        match (&self.0, event) {
-            (What::Everything | What::Broadcasts, ChannelEvent::Broadcast { .. }) => true,
-            (What::Broadcast(wanted), ChannelEvent::Broadcast { event, .. }) => wanted == event,
-            (_, ChannelEvent::Broadcast { .. }) => false,
-            (what, ChannelEvent::System(_)) => match what {
-                What::Everything | What::System => true,
-                What::Event(wanted) => *wanted == "system",
-                _ => false,
-            },
-            (what, ChannelEvent::Message { event, .. }) => match what {
-                What::Everything => true,
-                What::Presence => *event == "presence_state" || *event == "presence_diff",
-                What::Event(wanted) => wanted == event,
-                _ => false,
-            },
-            // The life of the channel.
-            _ => true,
-        }
-    }
-}
 
 /// The events of one channel handle, in order, through every loss, unsubscription and new
 /// subscription. Ends when the handle's last clone is dropped or the client is closed, both behind a

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use rejoin_core::Text;
 use rejoin_core::phoenix::ChannelId;
-use rejoin_core::supabase::{ChannelConfig, CloseReason};
+use rejoin_core::supabase::{ChannelConfig, CloseReason, PostgresFailure};
 
 use super::event::{ChannelEvent, HandleId, InboxEvent};
-use super::listener::Listen;
+use super::listen::Listen;
 use crate::outlets::{OutletId, Outlets};
 
 /// One topic, and everybody who has to do with it.
@@ -24,7 +24,25 @@ pub(super) struct Room {
 pub(super) struct Active {
     pub(super) id: ChannelId,
     pub(super) config: Arc<ChannelConfig>,
-    pub(super) joined: bool,
+    joined: bool,
+    /// Whether database changes flow, as far as the server has said since the join.
+    changes: Option<Result<(), PostgresFailure>>,
+}
+
+impl Active {
+    pub(super) const fn new(id: ChannelId, config: Arc<ChannelConfig>) -> Self {
+        Self { id, config, joined: false, changes: None }
+    }
+
+    /// What somebody who comes late has to know, `present` among it.
+    fn greeting(&self, present: Option<ChannelEvent>) -> impl Iterator<Item = ChannelEvent> + use<> {
+        let subscribed = self.joined.then_some(ChannelEvent::Subscribed { again: false });
+        let changes = self.changes.clone().map(|changes| match changes {
+            Ok(()) => ChannelEvent::PostgresReady { missed_since: None },
+            Err(failure) => ChannelEvent::PostgresFailed { failure },
+        });
+        [subscribed, changes, present].into_iter().flatten()
+    }
 }
 
 /// A handle.
@@ -104,13 +122,22 @@ impl Rooms {
         }
     }
 
-    /// The handle wants to be in. One that comes late hears at once that the channel is joined.
-    pub(super) fn subscribe(&mut self, id: RoomId, handle: HandleId, outlets: &mut Outlets<InboxEvent>) {
+    /// The handle wants to be in. One that comes late hears at once that the channel is joined, and
+    /// who is `present`.
+    pub(super) fn subscribe(
+        &mut self,
+        id: RoomId,
+        handle: HandleId,
+        present: Option<ChannelEvent>,
+        outlets: &mut Outlets<InboxEvent>,
+    ) {
         let Some(room) = self.get_mut(id) else { return };
-        let joined = room.active.as_ref().is_some_and(|active| active.joined);
+        let greeting = room.active.as_ref().map(|active| active.greeting(present));
         let Some(member) = room.member(handle) else { return };
-        if std::mem::replace(&mut member.state, Membership::Inside) != Membership::Inside && joined {
-            member.tell(&ChannelEvent::Subscribed { again: false }, outlets);
+        if std::mem::replace(&mut member.state, Membership::Inside) != Membership::Inside {
+            for event in greeting.into_iter().flatten() {
+                member.tell(&event, outlets);
+            }
         }
     }
 
@@ -140,21 +167,24 @@ impl Rooms {
         }
     }
 
-    /// Attaches a listener.
+    /// Attaches a listener, which hears what it comes too late for.
     pub(super) fn listen(
         &mut self,
         id: RoomId,
         handle: HandleId,
         (listen, outlet, owned): (Listen, OutletId, bool),
+        present: Option<ChannelEvent>,
         outlets: &mut Outlets<InboxEvent>,
     ) {
         let Some(room) = self.get_mut(id) else { return };
-        let joined = room.active.as_ref().is_some_and(|active| active.joined);
+        let greeting = room.active.as_ref().map(|active| active.greeting(present));
         let Some(member) = room.member(handle) else { return };
         member.forget_deaf_ears(outlets);
         let ear = Ear { listen, outlet, owned };
-        if joined && member.state == Membership::Inside {
-            ear.hear(handle, ChannelEvent::Subscribed { again: false }, outlets);
+        if member.state == Membership::Inside {
+            for event in greeting.into_iter().flatten().filter(|event| ear.listen.wants(event)) {
+                ear.hear(handle, event, outlets);
+            }
         }
         member.ears.push(ear);
     }
@@ -203,11 +233,49 @@ impl Rooms {
         }
     }
 
+    /// What happened to one handle alone.
+    pub(super) fn tell_handle(&self, handle: HandleId, event: &ChannelEvent, outlets: &mut Outlets<InboxEvent>) {
+        let room = self.of(handle).and_then(|id| self.get(id));
+        if let Some(member) = room.and_then(|room| room.members.iter().find(|member| member.handle == handle)) {
+            member.tell(event, outlets);
+        }
+    }
+
+    /// Messages of any channels were dropped before they came here. Inboxes hear of it otherwise, and
+    /// whoever follows the members of a channel is told who is present.
+    pub(super) fn lagged(
+        &self,
+        missed: u64,
+        present: impl Fn(ChannelId) -> Option<ChannelEvent>,
+        outlets: &mut Outlets<InboxEvent>,
+    ) {
+        for room in self.rooms.iter().flatten() {
+            let present = room.active.as_ref().and_then(|active| present(active.id));
+            for member in room.members.iter().filter(|member| member.state == Membership::Inside) {
+                for ear in &member.ears {
+                    if ear.owned {
+                        ear.hear(member.handle, ChannelEvent::Lagged { missed }, outlets);
+                    }
+                    if let Some(event) = present.as_ref().filter(|event| ear.listen.wants(event)) {
+                        ear.hear(member.handle, event.clone(), outlets);
+                    }
+                }
+            }
+        }
+    }
+
     /// The server channel is joined, or is no longer.
     pub(super) fn set_joined(&mut self, channel: ChannelId, joined: bool) {
-        let room = self.routed(channel).and_then(|id| self.get_mut(id));
-        if let Some(active) = room.and_then(|room| room.active.as_mut()).filter(|active| active.id == channel) {
+        if let Some(active) = self.active_mut(channel) {
             active.joined = joined;
+            active.changes = None;
+        }
+    }
+
+    /// Database changes flow, or do not.
+    pub(super) fn set_changes(&mut self, channel: ChannelId, flow: Result<(), PostgresFailure>) {
+        if let Some(active) = self.active_mut(channel) {
+            active.changes = Some(flow);
         }
     }
 
@@ -246,6 +314,11 @@ impl Rooms {
             Some(Some((routed, room))) if *routed == channel => Some(*room),
             _ => self.displaced.get(&channel).copied(),
         }
+    }
+
+    fn active_mut(&mut self, channel: ChannelId) -> Option<&mut Active> {
+        let room = self.routed(channel).and_then(|id| self.get_mut(id))?;
+        room.active.as_mut().filter(|active| active.id == channel)
     }
 
     fn unroute(&mut self, channel: ChannelId) -> Option<RoomId> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 use futures_lite::future::{block_on, poll_once};
 use futures_util::{Stream, StreamExt};
+use rejoin_core::phoenix::PresenceChange;
 use rejoin_core::supabase::{AccessToken, ChannelConfig, Config};
 use rejoin_core::wire::{Message, Serializer};
 use rejoin_core::{ConnId, ConnectRequest, Frame, Jitter, OpenError, Timestamp};
@@ -60,6 +61,17 @@ impl Lab {
         let (mut lab, client, pump) = Self::asleep(config, options);
         lab.rig.spawn(pump);
         (lab, client)
+    }
+
+    /// Without a server, and with a client that does not connect: whoever dials waits there.
+    pub(crate) fn offline(config: Config) -> (Self, Client, MemoryListener) {
+        let (runtime, listener) = network();
+        let mut options = ConnectOptions::default();
+        options.connect = false;
+        let (client, pump) = connect_with(config, options, runtime.clone());
+        let mut lab = Self { rig: Rig::new(runtime), server: Arc::default(), sent: Arc::default() };
+        lab.rig.spawn(pump);
+        (lab, client, listener)
     }
 
     /// With a pump that nobody drives yet.
@@ -171,6 +183,21 @@ pub(crate) fn story(events: &[ChannelEvent]) -> Vec<String> {
         ChannelEvent::Errored { .. } => "errored".into(),
         ChannelEvent::Gap { .. } => "gap".into(),
         ChannelEvent::Broadcast { event, .. } => format!("broadcast {event}"),
+        ChannelEvent::PostgresChange { change, .. } => format!("{:?}", change.kind()).to_lowercase(),
+        ChannelEvent::PostgresReady { missed_since: None } => "ready".into(),
+        ChannelEvent::PostgresReady { missed_since: Some(_) } => "ready again".into(),
+        ChannelEvent::PostgresFailed { .. } => "not ready".into(),
+        ChannelEvent::PresenceState { members } => {
+            format!("members {}", members.iter().map(|member| member.key.as_str()).collect::<Vec<_>>().join("+"))
+        }
+        ChannelEvent::Presence(change) => match &**change {
+            PresenceChange::Join { key, .. } => format!("join {key}"),
+            PresenceChange::Update { key, .. } => format!("update {key}"),
+            PresenceChange::Leave { key, .. } => format!("leave {key}"),
+            PresenceChange::Sync => "sync".into(),
+            other => format!("{other:?}"),
+        },
+        ChannelEvent::FellBackToHttp => "fell back".into(),
         ChannelEvent::System(_) => "system".into(),
         ChannelEvent::Message { event, .. } => format!("message {event}"),
         ChannelEvent::Lagged { missed } => format!("lagged {missed}"),

@@ -3,10 +3,14 @@
 mod lab;
 #[path = "../rig/mod.rs"]
 mod rig;
+#[expect(dead_code, reason = "other tests use the rest of it")]
+#[path = "../http/wire.rs"]
+mod wire;
 
 mod connection;
 mod lifetimes;
 mod listening;
+mod over_http;
 mod pressure;
 mod pushing;
 mod sharing;

@@ -25,6 +25,10 @@ enum Op {
     RemoveAll,
     Joined(usize),
     Lost(usize),
+    /// Database changes flow, or do not.
+    Changes(usize, bool),
+    /// Who is present is known from now on.
+    Present(usize),
     Message(usize, &'static str),
     /// The server ends a channel; the event comes later.
     End(usize),
@@ -37,6 +41,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let listen = prop_oneof![
         Just(Listen::everything()),
         Just(Listen::status()),
+        Just(Listen::presence()),
         event().prop_map(Listen::broadcast),
         Just(Listen::broadcast("*")),
     ];
@@ -49,6 +54,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::RemoveAll),
         3 => (0..TOPICS).prop_map(Op::Joined),
         1 => (0..TOPICS).prop_map(Op::Lost),
+        1 => (0..TOPICS, any::<bool>()).prop_map(|(topic, flow)| Op::Changes(topic, flow)),
+        1 => (0..TOPICS).prop_map(Op::Present),
         4 => (0..TOPICS, event()).prop_map(|(topic, event)| Op::Message(topic, event)),
         1 => (0..TOPICS).prop_map(Op::End),
         3 => Just(Op::DeliverEnd),
@@ -71,12 +78,37 @@ struct Bench {
 #[derive(Default)]
 struct Model {
     handles: Vec<Handle>,
-    /// The channel of a topic that handles are in, and whether it is joined.
-    active: [Option<(ChannelId, bool)>; TOPICS],
+    /// The channel of a topic that handles are in.
+    active: [Option<Standing>; TOPICS],
     leaving: [Option<ChannelId>; TOPICS],
     inbox: Vec<InboxEvent>,
     /// Streams whose handle is gone, with all that they shall have said.
     ended: Vec<(Source<InboxEvent>, Vec<InboxEvent>)>,
+}
+
+struct Standing {
+    id: ChannelId,
+    joined: bool,
+    /// What was said last of the flow of changes since the join.
+    changes: Option<ChannelEvent>,
+    present: bool,
+}
+
+impl Standing {
+    /// What somebody who comes late has to know.
+    fn greeting(&self) -> Vec<ChannelEvent> {
+        let mut greeting = Vec::new();
+        if self.joined {
+            greeting.push(ChannelEvent::Subscribed { again: false });
+        }
+        greeting.extend(self.changes.clone());
+        greeting.extend(self.present());
+        greeting
+    }
+
+    fn present(&self) -> Option<ChannelEvent> {
+        self.present.then(|| ChannelEvent::PresenceState { members: Vec::new() })
+    }
 }
 
 struct Handle {
@@ -105,12 +137,16 @@ impl Model {
         self.handles.iter_mut().filter(|handle| is_meant(handle)).for_each(|handle| handle.state = Membership::Outside);
     }
 
-    fn is_joined(&self, topic: usize) -> bool {
-        matches!(self.active[topic], Some((_, true)))
+    fn greeting(&self, topic: usize) -> Vec<ChannelEvent> {
+        self.active[topic].as_ref().map(Standing::greeting).unwrap_or_default()
+    }
+
+    fn present(&self, topic: usize) -> Option<ChannelEvent> {
+        self.active[topic].as_ref().and_then(Standing::present)
     }
 
     fn topic_of(&self, channel: ChannelId) -> Option<usize> {
-        self.active.iter().position(|active| active.is_some_and(|(id, _)| id == channel))
+        self.active.iter().position(|active| active.as_ref().is_some_and(|active| active.id == channel))
     }
 }
 
@@ -153,21 +189,17 @@ impl Bench {
             Op::Unsubscribe(handle) => self.unsubscribe(handle),
             Op::Abandon(handle) => self.abandon(handle),
             Op::RemoveAll => self.remove_all(),
-            Op::Joined(topic) => {
-                if let Some((channel, joined)) = &mut self.model.active[topic] {
-                    *joined = true;
-                    self.rooms.set_joined(*channel, true);
-                }
-            }
-            Op::Lost(topic) => {
-                if let Some((channel, joined)) = &mut self.model.active[topic] {
-                    *joined = false;
-                    self.rooms.set_joined(*channel, false);
+            Op::Joined(topic) => self.set_joined(topic, true),
+            Op::Lost(topic) => self.set_joined(topic, false),
+            Op::Changes(topic, flow) => self.changes(topic, flow),
+            Op::Present(topic) => {
+                if let Some(active) = &mut self.model.active[topic] {
+                    active.present = true;
                 }
             }
             Op::Message(topic, event) => self.message(topic, event),
             Op::End(topic) => {
-                if let Some((channel, _)) = self.model.active[topic] {
+                if let Some(channel) = self.model.active[topic].as_ref().map(|active| active.id) {
                     self.end_in_session(channel, CloseReason::Refused);
                 }
             }
@@ -177,7 +209,8 @@ impl Bench {
     }
 
     fn listen(&mut self, handle: usize, listen: Listen, own: bool) {
-        let topic = topic(self.model.handles[handle].topic);
+        let at = self.model.handles[handle].topic;
+        let topic = topic(at);
         let (outlet, to) = if own {
             let (sink, source) = queue(1 << 20, true);
             (self.outlets.add(sink), Destination::Own(source, Vec::new()))
@@ -186,13 +219,13 @@ impl Bench {
         };
         let room = self.rooms.enter(&topic, self.model.handles[handle].id);
         let id = self.model.handles[handle].id;
-        self.rooms.listen(room, id, (listen.clone(), outlet, own), &mut self.outlets);
-        let is_joined = self.model.is_joined(self.model.handles[handle].topic);
+        self.rooms.listen(room, id, (listen.clone(), outlet, own), self.model.present(at), &mut self.outlets);
+        let greeting = self.model.greeting(at);
         let Model { handles, inbox, .. } = &mut self.model;
         let handle = &mut handles[handle];
         let mut others = std::mem::replace(&mut handle.ears, vec![(listen, to)]);
-        if is_joined && handle.state == Membership::Inside {
-            handle.hear(&ChannelEvent::Subscribed { again: false }, inbox);
+        if handle.state == Membership::Inside {
+            greeting.iter().for_each(|event| handle.hear(event, inbox));
         }
         others.append(&mut handle.ears);
         handle.ears = others;
@@ -203,16 +236,17 @@ impl Bench {
         let room = self.rooms.enter(&topic(at), id);
         if self.model.active[at].is_none() {
             let channel = self.session.join(Timestamp::ZERO, topic(at), JoinOptions::default()).unwrap();
-            let active = Active { id: channel, config: Arc::default(), joined: false };
+            let active = Active::new(channel, Arc::default());
             self.rooms.activate(room, active, &mut self.outlets);
             self.model.end(at, Membership::Leaving, &CloseReason::Left);
-            (self.model.active[at], self.model.leaving[at]) = (Some((channel, false)), None);
+            let active = Standing { id: channel, joined: false, changes: None, present: false };
+            (self.model.active[at], self.model.leaving[at]) = (Some(active), None);
         }
-        self.rooms.subscribe(room, id, &mut self.outlets);
-        let is_joined = self.model.is_joined(at);
+        self.rooms.subscribe(room, id, self.model.present(at), &mut self.outlets);
+        let greeting = self.model.greeting(at);
         let handle = &mut self.model.handles[handle];
-        if std::mem::replace(&mut handle.state, Membership::Inside) == Membership::Outside && is_joined {
-            handle.hear(&ChannelEvent::Subscribed { again: false }, &mut self.model.inbox);
+        if std::mem::replace(&mut handle.state, Membership::Inside) == Membership::Outside {
+            greeting.iter().for_each(|event| handle.hear(event, &mut self.model.inbox));
         }
     }
 
@@ -236,7 +270,7 @@ impl Bench {
             self.model.end(topic, Membership::Leaving, &CloseReason::Left);
             return None;
         }
-        let (channel, _) = self.model.active[topic].take()?;
+        let channel = self.model.active[topic].take()?.id;
         self.model.leaving[topic] = Some(channel);
         Some(channel)
     }
@@ -262,7 +296,7 @@ impl Bench {
     fn remove_all(&mut self) {
         self.rooms.unsubscribe_all();
         for topic in 0..TOPICS {
-            let Some((channel, _)) = self.model.active[topic].take() else { continue };
+            let Some(Standing { id: channel, .. }) = self.model.active[topic].take() else { continue };
             self.model.leaving[topic] = Some(channel);
             let inside = |handle: &&mut Handle| handle.topic == topic && handle.state == Membership::Inside;
             self.model.handles.iter_mut().filter(inside).for_each(|handle| handle.state = Membership::Leaving);
@@ -270,9 +304,31 @@ impl Bench {
         }
     }
 
+    fn set_joined(&mut self, topic: usize, joined: bool) {
+        let Some(active) = &mut self.model.active[topic] else { return };
+        (active.joined, active.changes) = (joined, None);
+        self.rooms.set_joined(active.id, joined);
+    }
+
+    fn changes(&mut self, topic: usize, flow: bool) {
+        let Some(active) = self.model.active[topic].as_mut().filter(|active| active.joined) else { return };
+        let failure = PostgresFailure::TimedOut;
+        let flow = if flow { Ok(()) } else { Err(failure.clone()) };
+        let event = match &flow {
+            Ok(()) => ChannelEvent::PostgresReady { missed_since: None },
+            Err(_) => ChannelEvent::PostgresFailed { failure },
+        };
+        active.changes = Some(event.clone());
+        self.rooms.set_changes(active.id, flow);
+        self.tell(topic, event);
+    }
+
     fn message(&mut self, topic: usize, event: &'static str) {
-        let Some((channel, _)) = self.model.active[topic] else { return };
-        let event = ChannelEvent::Broadcast { event: event.into(), payload: Payload::EMPTY, meta: None };
+        self.tell(topic, ChannelEvent::Broadcast { event: event.into(), payload: Payload::EMPTY, meta: None });
+    }
+
+    fn tell(&mut self, topic: usize, event: ChannelEvent) {
+        let Some(channel) = self.model.active[topic].as_ref().map(|active| active.id) else { return };
         self.rooms.tell(channel, event.clone(), &mut self.outlets);
         self.model.tell_if(&event, |handle| handle.topic == topic && handle.state == Membership::Inside);
     }
