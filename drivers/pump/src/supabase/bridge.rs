@@ -100,6 +100,8 @@ impl SupabaseBridge {
                 let _ = answer.send(channel.and_then(|channel| session.set_channel_auth(now, channel, token)));
             }
             Command::ChannelState { handle, answer } => {
+                // Whoever hears of an end may read what came before it.
+                self.publish();
                 let _ = answer.send(self.channel_of(handle).ok().and_then(|channel| session.channel_state(channel)));
             }
             Command::Inbox { number, sink } => {

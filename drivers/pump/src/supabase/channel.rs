@@ -201,7 +201,7 @@ impl Channel {
         self.shared().ask(|answer| Command::Listen { handle, topic, listen, to, answer }).await?
     }
 
-    fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &Shared {
         &self.lifetime.shared
     }
 }

@@ -11,7 +11,7 @@ use rejoin_core::supabase::{AccessToken, ChannelConfig, Config, HttpBroadcast, S
 
 use super::bridge::SupabaseBridge;
 use super::channel::Channel;
-use super::command::{Command, Shared};
+use super::command::{Command, Shared, sleep_on};
 use super::errors::{SetAuthError, SubscribeError};
 use super::event::{ChannelInfo, HandleId, InboxEvent};
 use super::http::{HttpTicket, Requests, http_ticket};
@@ -84,8 +84,9 @@ pub fn connect_with<R: Runtime>(
     let (commands, abandoned, receiver) = commands(capacity);
     let requests = Requests::new(Box::new(HttpClient::new(runtime.clone())));
     let bridge = SupabaseBridge::new(receiver, token_provider.map(Asking::new), requests);
+    let sleep = sleep_on(runtime.clone());
     let pump = Pump::new(session, bridge, runtime, clock, frame_bytes).with_tap(tap).until_finished();
-    (Client { shared: Arc::new(Shared { commands, abandoned, numbers: AtomicU64::new(0) }) }, pump)
+    (Client { shared: Arc::new(Shared { commands, abandoned, numbers: AtomicU64::new(0), sleep }) }, pump)
 }
 
 /// A handle to the client. Cheap to clone; the connection ends when every handle is gone.

@@ -1,7 +1,9 @@
 //! What handles ask of the bridge, and the way there.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_channel::Sender;
 use futures_channel::oneshot;
@@ -16,6 +18,7 @@ use super::listen::Listen;
 use crate::commands::Abandoned;
 use crate::errors::ClosedError;
 use crate::queue::Sink;
+use crate::runtime::{BoxFuture, Runtime};
 use crate::ticket::TicketSender;
 
 /// What every handle of a client holds.
@@ -23,7 +26,11 @@ pub(super) struct Shared {
     pub(super) commands: Sender<Command>,
     pub(super) abandoned: Arc<Abandoned<HandleId>>,
     pub(super) numbers: AtomicU64,
+    pub(super) sleep: Sleep,
 }
+
+/// Sleeps so long, in the runtime's time.
+pub(super) type Sleep = Box<dyn Fn(Duration) -> BoxFuture<()> + Send + Sync>;
 
 impl Shared {
     /// A number that no other handle or inbox of the client has.
@@ -40,6 +47,15 @@ impl Shared {
     pub(super) async fn send(&self, command: Command) -> Result<(), ClosedError> {
         self.commands.send(command).await.map_err(|_| ClosedError)
     }
+}
+
+/// A way to sleep that does not name the runtime.
+pub(super) fn sleep_on<R: Runtime>(runtime: R) -> Sleep {
+    Box::new(move |time| match runtime.now().checked_add(time) {
+        Some(deadline) => Box::pin(runtime.sleep_until(deadline)),
+        // What is further away than the clock can say is never.
+        None => Box::pin(pending()),
+    })
 }
 
 /// What a handle asks of the pump.

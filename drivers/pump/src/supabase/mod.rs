@@ -37,9 +37,12 @@ mod event;
 mod http;
 mod listen;
 mod listener;
+mod presence;
+mod ready;
 mod reporting;
 mod rooms;
 mod time_of_day;
+mod typed;
 
 pub use channel::Channel;
 pub use client::{Client, ConnectOptions, connect_with};
@@ -48,3 +51,6 @@ pub use event::{ChannelEvent, ChannelInfo, ConnectionEvent, HandleId, InboxEvent
 pub use http::{HttpBroadcastFailed, HttpTicket};
 pub use listen::Listen;
 pub use listener::{ConnectionEvents, Inbox, InboxHandle, Listener};
+pub use presence::PresenceStream;
+pub use ready::NotReady;
+pub use typed::{Typed, TypedBroadcast, TypedChange, TypedListener};

@@ -63,6 +63,14 @@ impl Lab {
         (lab, client)
     }
 
+    /// With a server of another kind than the usual one.
+    pub(crate) fn against(server: impl FnOnce(&mut PeerConfig)) -> (Self, Client) {
+        let (mut lab, client, pump) = Self::asleep(config(), ConnectOptions::default());
+        server(&mut lab.server.config.lock().unwrap());
+        lab.rig.spawn(pump);
+        (lab, client)
+    }
+
     /// Without a server, and with a client that does not connect: whoever dials waits there.
     pub(crate) fn offline(config: Config) -> (Self, Client, MemoryListener) {
         let (runtime, listener) = network();
