@@ -114,6 +114,9 @@ pub(crate) struct HearingArgs {
     /// What one's own presence is listed under; default is a key that the server makes up.
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) presence_key: Option<String>,
+    /// Be listed as present with this JSON object for as long as this listens; needs --presence.
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
+    pub(crate) track: Option<String>,
     /// Hear first what was broadcast since then: a time such as 2026-01-31T12:00:00Z, a time ago such
     /// as 10m, or milliseconds since 1970. Only on private channels.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use rejoin_core::Payload;
 
-use super::{Line, Retry};
+use super::line::Detail;
+use super::{Line, Retry, presence};
 
 pub(super) const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
@@ -31,7 +32,7 @@ fn text(line: &Line<'_>) -> String {
         (event, _) => event.replace('_', " "),
     };
     let add = |text: &mut String, part: &str| {
-        if !text.is_empty() {
+        if !text.is_empty() && !part.is_empty() {
             text.push(' ');
         }
         text.push_str(part);
@@ -42,6 +43,12 @@ fn text(line: &Line<'_>) -> String {
     // A refusal that was understood is its own reason.
     for payload in [line.payload.filter(|_| line.class.is_none()), line.meta].into_iter().flatten() {
         add(&mut text, &shown(payload));
+    }
+    match &line.detail {
+        None => {}
+        Some(Detail::Row(row)) => add(&mut text, &row.to_text()),
+        Some(Detail::Presence(change)) => add(&mut text, &presence::change_text(change)),
+        Some(Detail::Members(members)) => add(&mut text, &presence::members_text(members)),
     }
     // Writing into memory cannot fail.
     if let Some(system) = line.system {
@@ -68,6 +75,10 @@ fn text(line: &Line<'_>) -> String {
         let lasted = until.duration_since(since).unwrap_or_default();
         let _ = write!(text, ": what came in {:.1} s is lost", lasted.as_secs_f64());
     }
+    if let Some(since) = line.missed_since {
+        let ago = SystemTime::now().duration_since(since).unwrap_or_default();
+        let _ = write!(text, ": changes of {:.1} s may be missing", ago.as_secs_f64());
+    }
     if let Some(time) = line.expires_at {
         let left = time.duration_since(SystemTime::now()).unwrap_or_default();
         let _ = write!(text, ", good for {} s", left.as_secs());
@@ -80,9 +91,11 @@ fn text(line: &Line<'_>) -> String {
 
 fn colour(event: &str) -> &'static str {
     match event {
-        "connected" | "joined" => GREEN,
-        "disconnected" | "channel_errored" | "channel_closed" | "closed" | "gap" | "token_expired" => YELLOW,
-        "join_failed" | "malformed" | "gave_up" | "token_unavailable" => RED,
+        "connected" | "joined" | "postgres_ready" => GREEN,
+        "disconnected" | "channel_errored" | "channel_closed" | "closed" | "gap" | "token_expired"
+        | "fell_back_to_http" => YELLOW,
+        "join_failed" | "malformed" | "gave_up" | "token_unavailable" | "postgres_failed" | "track_failed"
+        | "presence_trouble" => RED,
         _ => PLAIN,
     }
 }

@@ -1,6 +1,7 @@
 //! One JSON object a line. Written by hand, so that a payload's text passes as it came: a number
 //! with more digits than a double has keeps them.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use base64::Engine as _;
@@ -8,7 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use rejoin_core::Payload;
 
-use super::{Line, Retry, epoch_millis};
+use super::line::Detail;
+use super::{Line, Retry, epoch_millis, presence};
 
 /// Appends the line. The order of the fields is part of the contract.
 pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, at_ms: u128) {
@@ -30,6 +32,12 @@ pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, at_ms: u128) {
     }
     if let Some(json) = line.meta.and_then(Payload::as_json) {
         object.raw("meta", &one_line(json));
+    }
+    match &line.detail {
+        None => {}
+        Some(Detail::Row(row)) => row.write_json(&mut object),
+        Some(Detail::Presence(change)) => presence::change_json(change, &mut object),
+        Some(Detail::Members(members)) => presence::members_json(members, &mut object),
     }
     if let Some(system) = line.system {
         object.string("extension", &system.extension);
@@ -64,6 +72,9 @@ pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, at_ms: u128) {
         object.raw("since_ms", &epoch_millis(since).to_string());
         object.raw("until_ms", &epoch_millis(until).to_string());
     }
+    if let Some(since) = line.missed_since {
+        object.raw("missed_since_ms", &epoch_millis(since).to_string());
+    }
     if let Some(time) = line.expires_at {
         object.raw("expires_at_ms", &epoch_millis(time).to_string());
     }
@@ -97,7 +108,7 @@ impl<'a> Object<'a> {
 }
 
 /// Between the tokens of checked JSON a line break is white space, and inside of them there is none.
-fn one_line(json: &str) -> std::borrow::Cow<'_, str> {
+pub(super) fn one_line(json: &str) -> Cow<'_, str> {
     if json.contains(['\n', '\r']) { json.replace(['\n', '\r'], " ").into() } else { json.into() }
 }
 

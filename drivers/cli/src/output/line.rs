@@ -2,10 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use rejoin_core::phoenix::PresenceChange;
 use rejoin_core::supabase::SystemMessage;
 use rejoin_core::{Payload, PayloadError};
+use rejoin_pump::supabase::Member;
 
 use super::human::plural;
+use super::row_change::RowChange;
 
 /// Something that happened, as every output shows it. Fields that do not apply are absent.
 #[derive(Debug, Default)]
@@ -17,6 +20,8 @@ pub(crate) struct Line<'a> {
     pub(crate) payload: Option<&'a Payload>,
     /// What the server adds to a broadcast.
     pub(crate) meta: Option<&'a Payload>,
+    /// What makes a line of a kind of its own.
+    pub(crate) detail: Option<Detail<'a>>,
     /// What the server says about a channel.
     pub(crate) system: Option<&'a SystemMessage>,
     pub(crate) reason: Option<String>,
@@ -31,7 +36,17 @@ pub(crate) struct Line<'a> {
     pub(crate) rtt: Option<Duration>,
     /// What came between these two times is lost.
     pub(crate) gap: Option<(SystemTime, SystemTime)>,
+    /// Since when something may be missing that is never told.
+    pub(crate) missed_since: Option<SystemTime>,
     pub(crate) expires_at: Option<SystemTime>,
+}
+
+/// What only one kind of lines has.
+#[derive(Debug)]
+pub(crate) enum Detail<'a> {
+    Row(Box<RowChange>),
+    Presence(&'a PresenceChange),
+    Members(&'a [Member]),
 }
 
 /// When something that came to nothing is tried again.

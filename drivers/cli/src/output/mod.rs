@@ -5,6 +5,8 @@ mod human;
 mod json;
 mod line;
 mod phoenix;
+mod presence;
+mod row_change;
 mod supabase;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};

@@ -6,7 +6,9 @@ use rejoin_core::phoenix::LossReason;
 use rejoin_core::supabase::{HeartbeatStatus, RefusalClass, SubscribeFailure, UpgradeRefusal};
 use rejoin_pump::supabase::{ChannelEvent, ConnectionEvent, RetryIn};
 
-use super::line::{Line, Retry};
+use super::line::{Detail, Line, Retry};
+use super::presence;
+use super::row_change::RowChange;
 
 impl<'a> Line<'a> {
     /// What happened on a Supabase channel. A message whose payload is not JSON is `malformed`.
@@ -26,6 +28,31 @@ impl<'a> Line<'a> {
                 let (name, payload, meta) = (Some(event.as_str()), Some(payload), meta.as_ref());
                 Self { event: "broadcast", name, payload, meta, ..Self::default() }
             }
+            ChannelEvent::PostgresReady { missed_since } => {
+                Self { event: "postgres_ready", missed_since: *missed_since, ..Self::default() }
+            }
+            ChannelEvent::PostgresFailed { failure } => {
+                Self { event: "postgres_failed", reason: Some(failure.to_string()), ..Self::default() }
+            }
+            ChannelEvent::PostgresChange { bindings, change } => match RowChange::read(change, bindings) {
+                Ok(row) => {
+                    Self { event: "postgres_change", detail: Some(Detail::Row(Box::new(row))), ..Self::default() }
+                }
+                Err(error) => {
+                    let reason = Some(format!("the row cannot be read: {error}"));
+                    Self { event: "malformed", name: Some(change.kind().as_str()), reason, ..Self::default() }
+                }
+            },
+            ChannelEvent::Presence(change) => {
+                Self { event: presence::event(change), detail: Some(Detail::Presence(change)), ..Self::default() }
+            }
+            ChannelEvent::PresenceState { members } => {
+                Self { event: "presence_sync", detail: Some(Detail::Members(members)), ..Self::default() }
+            }
+            ChannelEvent::PresenceTrouble(trouble) => {
+                Self { event: "presence_trouble", reason: Some(trouble.to_string()), ..Self::default() }
+            }
+            ChannelEvent::FellBackToHttp => Self { event: "fell_back_to_http", ..Self::default() },
             ChannelEvent::System(message) => Self { event: "system", system: Some(message), ..Self::default() },
             ChannelEvent::Message { event, payload } => {
                 Self { event: "message", name: Some(event), payload: Some(payload), ..Self::default() }

@@ -8,11 +8,11 @@ use std::fs::File;
 use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
-use rejoin_core::Text;
 use rejoin_core::supabase::{
     AccessToken, AuthError, ChannelConfig, Config, PostgresBinding, SupabaseConfigError, topic_of,
 };
 use rejoin_core::wire::Serializer;
+use rejoin_core::{Payload, Text};
 use rejoin_pump::supabase::ConnectOptions;
 use rejoin_pump::{BoxFuture, Tap, TokenProvider, TokenProviderError};
 
@@ -22,7 +22,6 @@ use crate::input;
 
 const KEY: &str = "SUPABASE_KEY";
 const TOKEN: &str = "SUPABASE_TOKEN";
-const NEEDS_PRESENCE: &str = "it is about presence, which is not asked for; add --presence";
 /// What one byte of a binary frame's header can count to.
 const NAME_BYTES: usize = 255;
 
@@ -84,16 +83,13 @@ impl Project {
     /// Takes note of what is to be heard besides broadcasts.
     pub(crate) fn hear(&mut self, args: &HearingArgs) -> Result<(), Failure> {
         self.channel.postgres_changes = bindings(&args.postgres_changes)?;
-        match (&args.presence_key, args.presence) {
-            (Some(_), false) => return Err(Failure::usage("--presence-key", NEEDS_PRESENCE)),
-            (Some(key), true) if key.is_empty() => {
-                return Err(Failure::usage("--presence-key", "it is empty; write a name such as ann, or leave it out"));
+        for (name, given) in [("--presence-key", args.presence_key.is_some()), ("--track", args.track.is_some())] {
+            if given && !args.presence {
+                return Err(Failure::usage(name, "it is about presence, which is not asked for; add --presence"));
             }
-            (key, true) => {
-                self.channel = std::mem::take(&mut self.channel).presence(key.as_deref().unwrap_or_default());
-            }
-            (None, false) => {}
         }
+        self.channel.presence.enabled = args.presence;
+        self.channel.presence.key = args.presence_key.as_deref().map(presence_key).transpose()?;
         self.channel.broadcast.replay =
             replay::replay(args.replay_since.as_deref(), args.replay_limit.as_deref(), SystemTime::now())?;
         match self.channel.broadcast.replay {
@@ -121,6 +117,23 @@ impl Project {
             Some(tokens) => options.token_provider(tokens),
             None => options,
         }
+    }
+}
+
+/// What a client is listed under.
+fn presence_key(text: &str) -> Result<Text, Failure> {
+    match text {
+        "" => Err(Failure::usage("--presence-key", "it is empty; write a name such as ann, or leave it out")),
+        key => Ok(key.into()),
+    }
+}
+
+/// What a client says about itself.
+pub(crate) fn tracked(text: &str) -> Result<Payload, Failure> {
+    let payload = input::payload("--track", text)?;
+    match payload.as_json() {
+        Some(json) if json.starts_with('{') => Ok(payload),
+        _ => Err(Failure::usage("--track", r#"it is no JSON object; write one such as {"name":"ann"}"#)),
     }
 }
 
@@ -155,11 +168,12 @@ impl SupabaseArgs {
 }
 
 impl HearingArgs {
-    pub(crate) const fn given(&self) -> [(&'static str, bool); 5] {
+    pub(crate) const fn given(&self) -> [(&'static str, bool); 6] {
         [
             ("--postgres-changes", !self.postgres_changes.is_empty()),
             ("--presence", self.presence),
             ("--presence-key", self.presence_key.is_some()),
+            ("--track", self.track.is_some()),
             ("--replay-since", self.replay_since.is_some()),
             ("--replay-limit", self.replay_limit.is_some()),
         ]

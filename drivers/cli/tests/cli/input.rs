@@ -108,6 +108,9 @@ const BAD_FOR_SUPABASE: &[(&[&str], &[&str])] = &[
     ),
     (&["listen", "URL", "t", "--apikey", "k", "--presence-key", "k"], &["--presence-key: ", "add --presence"]),
     (&["listen", "URL", "t", "--apikey", "k", "--presence", "--presence-key="], &["--presence-key: ", "empty"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--track", "{}"], &["--track: ", "add --presence"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--presence", "--track", "[]"], &["--track: ", "no JSON object"]),
+    (&["listen", "URL", "t", "--apikey", "k", "--presence", "--track", "{"], &["--track: ", "JSON"]),
     (&["listen", "URL", "t", "--apikey", "k", "--replay-since", "10m"], &["--replay-since: ", "add --private"]),
     (
         &["listen", "URL", "t", "--apikey", "k", "--private", "--replay-since", "1795262400"],
@@ -138,6 +141,7 @@ const OF_SUPABASE_LISTENERS: &[&[&str]] = &[
     &["--postgres-changes", "public.todos"],
     &["--presence"],
     &["--presence-key", "k"],
+    &["--track", "{}"],
     &["--replay-since", "10m"],
     &["--replay-limit", "5"],
 ];
