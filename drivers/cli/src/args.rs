@@ -195,6 +195,9 @@ pub(crate) struct SendArgs {
     pub(crate) timeout: String,
     #[command(flatten)]
     pub(crate) supabase: SupabaseArgs,
+    /// Send over HTTP, a request a broadcast, without joining.
+    #[arg(long, help_heading = OF_SUPABASE)]
+    pub(crate) http: bool,
 }
 
 #[derive(Debug, Group)]

@@ -1,5 +1,6 @@
 //! `rejoin send`: joins, pushes, waits for the answers if asked, leaves.
 
+mod http;
 mod phoenix;
 mod supabase;
 
@@ -42,6 +43,7 @@ pub(crate) struct Plan {
 enum Setup {
     Phoenix(Box<phoenix::Setup>),
     Supabase(Box<supabase::Setup>),
+    Http(Box<http::Setup>),
 }
 
 impl Plan {
@@ -52,6 +54,10 @@ impl Plan {
                 input::topic("TOPIC", &args.topic)?,
                 args.reply,
             ),
+            Dialect::Supabase if args.http => {
+                let topic = crate::supabase::topic("TOPIC", &args.topic)?;
+                (Setup::Http(Box::new(http::Setup::check(args, &topic)?)), topic, false)
+            }
             Dialect::Supabase => {
                 let topic = crate::supabase::topic("TOPIC", &args.topic)?;
                 let setup = supabase::Setup::check(args, &topic)?;
@@ -66,11 +72,20 @@ impl Plan {
         // Last, because it may wait for somebody to type.
         let payload = input::payload_or_stdin("PAYLOAD", args.payload.as_deref())?;
 
-        let (config, says) = match &mut setup {
-            Setup::Phoenix(setup) => (&mut setup.config, &mut setup.push.payload),
-            Setup::Supabase(setup) => (&mut setup.project.config.phoenix, &mut setup.broadcast.payload),
+        let config = match &mut setup {
+            Setup::Phoenix(setup) => {
+                setup.push.payload = payload;
+                &mut setup.config
+            }
+            Setup::Supabase(setup) => {
+                setup.broadcast.payload = payload;
+                &mut setup.project.config.phoenix
+            }
+            Setup::Http(setup) => {
+                setup.set_payload(payload)?;
+                &mut setup.project.config.phoenix
+            }
         };
-        *says = payload;
         (config.connect_timeout, config.join_timeout, config.push_timeout) = (timeout, timeout, timeout);
         // Longer than it is waited for: a leave that ends then was answered.
         (config.leave_timeout, config.close_timeout) = (timeout.saturating_mul(2), FAREWELL);
@@ -96,6 +111,7 @@ impl Job for Sending {
                 let (room, pump) = setup.enter(&errand.host, &errand.topic, errand.timeout).await?;
                 errand.run(room, pump).await
             }
+            Setup::Http(setup) => setup.send(&errand).await,
         }
     }
 }
@@ -154,14 +170,18 @@ impl<H: Host> Errand<H> {
             // Replies have said that everything arrived; without them the answer to the leave does.
             if self.wants_reply { pushed } else { pushed.and(left) }
         };
+        let outcome = self.unless_interrupted(work).await;
+        room.close().await;
+        self.host.within(FAREWELL * 2, pump.done()).await;
+        outcome
+    }
+
+    async fn unless_interrupted(&self, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
         let interrupted = async {
             self.interrupts.wait().await;
             Err(Failure::broken("interrupted"))
         };
-        let outcome = future::or(work, interrupted).await;
-        room.close().await;
-        self.host.within(FAREWELL * 2, pump.done()).await;
-        outcome
+        future::or(work, interrupted).await
     }
 
     /// Waits to be in the topic, for `timeout` with connecting.
@@ -182,11 +202,7 @@ impl<H: Host> Errand<H> {
         let start = Instant::now();
         let mut under_way = VecDeque::new();
         for number in 0..self.count {
-            if let Some(every) = self.every {
-                let due = every.as_secs_f64() * number as f64;
-                let due = Duration::try_from_secs_f64(due).unwrap_or(Duration::MAX);
-                self.host.sleep(due.saturating_sub(start.elapsed())).await;
-            }
+            self.wait_for_turn(number, start).await;
             under_way.push_back(room.push().await.map_err(Failure::broken)?);
             while under_way.len() >= WINDOW {
                 settle_first(&mut under_way, R::SILENCE, tally).await?;
@@ -196,6 +212,15 @@ impl<H: Host> Errand<H> {
             settle_first(&mut under_way, R::SILENCE, tally).await?;
         }
         Ok(())
+    }
+
+    /// Waits until a message is due, of which the rate allows one at a time.
+    async fn wait_for_turn(&self, number: u64, start: Instant) {
+        if let Some(every) = self.every {
+            let due = every.as_secs_f64() * number as f64;
+            let due = Duration::try_from_secs_f64(due).unwrap_or(Duration::MAX);
+            self.host.sleep(due.saturating_sub(start.elapsed())).await;
+        }
     }
 
     /// The server answers this after everything that was pushed before: a socket that is closed

@@ -23,7 +23,7 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) fn check(args: &SendArgs) -> Result<Self, Failure> {
-        refuse_options(args.supabase.given())?;
+        refuse_options(args.supabase.given().chain([("--http", args.http)]))?;
         let config = input::config(&args.url, &args.connection)?;
         let push = Push::new(input::event("EVENT", &args.event)?, Payload::EMPTY);
         Ok(Self { config, push: if args.reply { push } else { push.without_reply() } })

@@ -111,6 +111,11 @@ const BAD_FOR_SUPABASE: &[(&[&str], &[&str])] = &[
     (&["listen", "URL", "t", "--apikey", "k", "--track", "{}"], &["--track: ", "add --presence"]),
     (&["listen", "URL", "t", "--apikey", "k", "--presence", "--track", "[]"], &["--track: ", "no JSON object"]),
     (&["listen", "URL", "t", "--apikey", "k", "--presence", "--track", "{"], &["--track: ", "JSON"]),
+    (&["send", "URL", "t", "e", "--apikey", "k", "--http", "--ack"], &["--ack: ", "leave it out"]),
+    (&["send", "URL", "t", "e", "--apikey", "k", "--http", "--reply"], &["--reply: ", "leave it out"]),
+    (&["send", "URL", "t", "e", "--apikey", "k", "--http", "--private"], &["--private: ", "--token"]),
+    (&["send", "URL", "t", "e", "null", "--apikey", "k", "--http"], &["PAYLOAD: ", "null", "{}"]),
+    (&["send", "URL", "t", "", "--apikey", "k", "--http"], &["EVENT: ", "empty"]),
     (&["listen", "URL", "t", "--apikey", "k", "--replay-since", "10m"], &["--replay-since: ", "add --private"]),
     (
         &["listen", "URL", "t", "--apikey", "k", "--private", "--replay-since", "1795262400"],
@@ -159,6 +164,7 @@ fn bad_input_is_one_line_that_names_the_argument_and_the_fix() {
         is_refused(&[&["listen", "URL", "t"], *option].concat(), &[&name, "--dialect supabase"]);
         is_refused(&[&["send", "URL", "t", "e"], *option].concat(), &[&name, "--dialect supabase"]);
     }
+    is_refused(&["send", "URL", "t", "e", "--http"], &["--http: ", "--dialect supabase"]);
     is_refused(&["doctor", "URL", "--private"], &["--private: ", "--dialect supabase"]);
     for option in OF_SUPABASE_LISTENERS {
         is_refused(&[&["listen", "URL", "t"], *option].concat(), &[&format!("{}: ", option[0]), "--dialect supabase"]);

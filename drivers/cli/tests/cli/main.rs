@@ -6,6 +6,7 @@ mod explain;
 mod hearing;
 mod input;
 mod loss;
+mod over_http;
 mod program;
 mod realtime;
 mod record;
