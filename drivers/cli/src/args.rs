@@ -225,6 +225,15 @@ pub(crate) struct DoctorArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) project: ProjectArgs,
+    /// See whether changes in the database are told, too: EVENT is insert, update, delete or *, SCHEMA
+    /// and TABLE may be *, and FILTER is such as id=eq.7. May be repeated.
+    #[arg(
+        long,
+        value_name = "SCHEMA.TABLE[:EVENT[:FILTER]]",
+        allow_hyphen_values = true,
+        help_heading = OF_SUPABASE
+    )]
+    pub(crate) postgres_changes: Vec<String>,
 }
 
 /// Without the credentials.

@@ -1,7 +1,9 @@
 //! What to do about what went wrong, in a sentence.
 
 use rejoin_core::phoenix::LossReason;
-use rejoin_core::supabase::{Refusal, RefusalClass, SubscribeFailure, SystemMessage, UpgradeClass, UpgradeRefusal};
+use rejoin_core::supabase::{
+    PostgresFailure, Refusal, RefusalClass, SubscribeFailure, SystemMessage, UpgradeClass, UpgradeRefusal,
+};
 
 use super::report::Trouble;
 
@@ -49,7 +51,24 @@ pub(super) fn of_join(failure: &SubscribeFailure, private: bool) -> Trouble {
     let fix = match failure {
         SubscribeFailure::Refused(refusal) => of_refusal(refusal, private),
         SubscribeFailure::NoToken(_) => "see that the --token-file has a token that has not expired",
+        SubscribeFailure::BindingMismatch(_) => {
+            "check --postgres-changes and the server's version: it has answered for other changes than were asked for"
+        }
         _ => "look into the project's Realtime log",
+    };
+    Trouble::new(failure, fix)
+}
+
+/// What it means that no database changes flow, which servers say in free words.
+pub(super) fn of_postgres(failure: &PostgresFailure) -> Trouble {
+    let message = if let PostgresFailure::Refused { message } = failure { message.as_str() } else { "" };
+    let says = |word: &str| message.contains(word);
+    let fix = if says("filter` params") || says("column") {
+        "check FILTER: its column must be the table's, and its value of the column's type"
+    } else if says("Unable to subscribe") {
+        "check that the table is there and in the publication supabase_realtime, and that the role may SELECT from it"
+    } else {
+        "try again in a minute, and look at the project's database and Realtime log if it stays"
     };
     Trouble::new(failure, fix)
 }

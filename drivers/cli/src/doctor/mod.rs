@@ -83,12 +83,15 @@ impl Plan {
             Dialect::Sente => return Err(input::no_sente()),
         };
         let timeout = input::duration("--timeout", &args.timeout)?;
-        let config = match &mut setup {
-            Setup::Phoenix(setup) => &mut setup.config,
-            Setup::Supabase(setup) => &mut setup.project.config.phoenix,
-        };
         // Our own patience ends sooner, so that there is one answer to what takes too long.
         let longer = timeout.saturating_mul(2);
+        let config = match &mut setup {
+            Setup::Phoenix(setup) => &mut setup.config,
+            Setup::Supabase(setup) => {
+                setup.project.config.postgres_ready_timeout = longer;
+                &mut setup.project.config.phoenix
+            }
+        };
         (config.connect_timeout, config.join_timeout, config.push_timeout) = (longer, longer, longer);
         (config.heartbeat_timeout, config.leave_timeout, config.close_timeout) = (longer, FAREWELL, FAREWELL);
         // What fails is told and not tried again.

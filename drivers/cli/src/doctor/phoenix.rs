@@ -34,7 +34,8 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) fn check(args: &DoctorArgs) -> Result<Self, Failure> {
-        refuse_options(args.project.given())?;
+        let changes = ("--postgres-changes", !args.postgres_changes.is_empty());
+        refuse_options(args.project.given().into_iter().chain([changes]))?;
         let mut config = input::config(&args.url, &args.connection)?;
         config.params = input::params(&args.param)?;
         let topic = args.channel.as_deref().map(|text| input::topic("--channel", text)).transpose()?;

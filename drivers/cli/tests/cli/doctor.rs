@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use rejoin_sim::supabase::PeerConfig;
+use rejoin_sim::supabase::{Broken, Echo, PeerConfig, PeerEvent, Readiness};
 use serde_json::Value;
 
 use crate::program::{Ended, Program, run};
@@ -19,9 +19,7 @@ struct Checklist {
 
 /// Examines with `--json`; a check may take 2 s.
 fn examine(arguments: &[&str]) -> Checklist {
-    let ended = run(&[&["doctor", "--json", "--timeout", "2s"], arguments].concat());
-    let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-    Checklist { checks: ended.stdout.lines().map(parse).collect(), ended }
+    Checklist::of(run(&[&["doctor", "--json", "--timeout", "2s"], arguments].concat()))
 }
 
 /// The same of a project.
@@ -30,6 +28,11 @@ fn examine_project(url: &str, arguments: &[&str]) -> Checklist {
 }
 
 impl Checklist {
+    fn of(ended: Ended) -> Self {
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        Self { checks: ended.stdout.lines().map(parse).collect(), ended }
+    }
+
     /// Each check's name, with its mark.
     fn marks(&self) -> String {
         let mark = |check: &Value| match check["status"].as_str() {
@@ -55,17 +58,44 @@ impl Checklist {
         assert_eq!(self.ended.stderr, "");
     }
 
-    /// What is wrong is said, with what to do, and the program fails with its name.
+    /// One thing is wrong, and said with what to do about it.
     fn fails(&self, name: &str, marks: &str, detail: &str, advice: &str) {
+        self.fail(&[name], marks);
+        self.explains(name, detail, advice);
+    }
+
+    /// The program fails and names what is wrong.
+    fn fail(&self, names: &[&str], marks: &str) {
         assert_eq!((self.marks().as_str(), self.ended.code), (marks, Some(1)), "{:?}", self.checks);
+        assert_eq!(self.ended.stderr, format!("error: not well: {}\n", names.join(", ")));
+    }
+
+    fn explains(&self, name: &str, detail: &str, advice: &str) {
         assert!(self.text(name, "detail").contains(detail), "{detail} is not in {:?}", self.checks);
         assert!(self.text(name, "advice").contains(advice), "{advice} is not in {:?}", self.checks);
-        assert_eq!(self.ended.stderr, format!("error: not well: {name}\n"));
     }
 }
 
-const NO_UPGRADE: &str = "+dns +tcp -tls !upgrade -heartbeat -join -broadcast";
-const NO_JOIN: &str = "+dns +tcp -tls +upgrade +heartbeat !join -broadcast";
+/// The marks of a project that has but this wrong.
+fn marks(wrong: &str, with_postgres: bool) -> String {
+    let steps = ["dns", "tcp", "tls", "upgrade", "heartbeat", "join", "broadcast", "presence", "postgres"];
+    let mut obstacle = false;
+    let marked = steps.map(|step| {
+        let skipped = obstacle || step == "tls" || step == "postgres" && !with_postgres;
+        obstacle |= step == wrong && ["upgrade", "heartbeat", "join"].contains(&wrong);
+        format!(
+            "{}{step}",
+            if skipped {
+                '-'
+            } else if step == wrong {
+                '!'
+            } else {
+                '+'
+            }
+        )
+    });
+    marked.join(" ")
+}
 
 #[test]
 fn a_project_that_is_well_has_every_check_on_both_runtimes() {
@@ -74,14 +104,74 @@ fn a_project_that_is_well_has_every_check_on_both_runtimes() {
     for runtime in ["smol", "tokio"] {
         for vsn in ["1", "2"] {
             let well = examine_project(&url, &["--runtime", runtime, "--vsn", vsn]);
-            well.is_well("+dns +tcp -tls +upgrade +heartbeat +join +broadcast");
+            well.is_well(&marks("", false));
             assert!(well.text("join", "detail").starts_with("realtime:rejoin-doctor as the project's public user"));
         }
-        let own = ["--runtime", runtime, "--private", "--channel", "priv:rw", "--token", &token];
+        let own = ["--private", "--channel", "priv:rw", "--token", &token, "--postgres-changes", "public.todos"];
+        let own = [&own[..], &["--runtime", runtime]].concat();
         let well = examine_project(&url, &own);
         let detail = well.text("join", "detail");
         assert!(detail.starts_with("realtime:priv:rw as authenticated, with a token for 59m"), "{detail}");
+        well.is_well(&marks("", true));
+        assert!(well.text("postgres", "detail").starts_with("changes flow"));
     }
+}
+
+#[test]
+fn each_way_in_which_a_project_can_be_broken_is_told_for_what_it_is() {
+    for (broken, runtime) in Broken::ALL.into_iter().zip(["smol", "tokio"].into_iter().cycle()) {
+        let (name, detail, advice) = match broken {
+            Broken::Unanswered => ("upgrade", "no answer within 2s", "what is between here"),
+            Broken::Upgrade(401) => ("upgrade", "HTTP 401", "check the API key"),
+            Broken::Upgrade(403) => ("upgrade", "HTTP 403", "whether Realtime is enabled"),
+            Broken::Upgrade(404) => ("upgrade", "HTTP 404", "its path on a gateway is /realtime/v1"),
+            Broken::Upgrade(429) => ("upgrade", "HTTP 429", "wait"),
+            Broken::Upgrade(_) => ("upgrade", "HTTP 500", "wait"),
+            Broken::Heartbeats => ("heartbeat", "no answer within 2s", "holds messages back"),
+            Broken::JoinRefused => ("join", "connect to the project database", "try again in a minute"),
+            Broken::JoinUnanswered => ("join", "no answer within 2s", "Realtime log"),
+            Broken::Broadcasts => ("broadcast", "acknowledged, but has not come back", "hand out"),
+            Broken::Presence => ("presence", "tracked, but nobody is shown", "hand out"),
+            Broken::PostgresFailed => ("postgres", "Unable to subscribe", "publication supabase_realtime"),
+            Broken::PostgresNeverReady => ("postgres", "no word that changes flow within 2s", "cold start"),
+        };
+        let project = Realtime::broken(broken);
+        let examined = examine_project(&project.url(), &["--runtime", runtime, "--postgres-changes", "public.todos"]);
+        examined.fails(name, &marks(name, true), detail, advice);
+    }
+}
+
+#[test]
+fn a_channel_that_ends_on_the_way_says_why_and_is_the_end() {
+    let project = Realtime::broken(Broken::Presence);
+    let url = project.url();
+    let examining = Program::start(&["doctor", &url, "--json", "--dialect", "supabase", "--apikey", KEY]);
+    project.sees(|event| matches!(event, PeerEvent::Presence(_)));
+    project.order(|peer, now| peer.shut_down(now, "realtime:rejoin-doctor", "Too many presence messages per second"));
+    let examined = Checklist::of(examining.ended());
+    let detail = "closed by the server: Too many presence messages per second";
+    examined.fails("presence", &marks("presence", false), detail, "raise the project's limits");
+    assert_eq!(examined.text("postgres", "detail"), "skipped: presence failed");
+}
+
+#[test]
+fn database_changes_that_do_not_flow_say_whether_table_or_filter_is_to_blame() {
+    let tables = vec![("public".into(), "todos".into())];
+    let project = Realtime::with(PeerConfig { tables, ..quick() }, |_| {});
+    let no_changes = marks("postgres", true);
+    let examine = |changes: &str| examine_project(&project.url(), &["--postgres-changes", changes]);
+    examine("public.todos:insert").is_well(&marks("", true));
+    examine("public.missing").fails("postgres", &no_changes, "Unable to subscribe", "publication supabase_realtime");
+
+    let message = "Error parsing `filter` params: [\"id=eq.seven\"]";
+    let readiness = Readiness::Failing(message.into());
+    let project = Realtime::with(PeerConfig { readiness, ..quick() }, |_| {});
+    let filtered = examine_project(&project.url(), &["--postgres-changes", "public.todos:*:id=eq.seven"]);
+    filtered.fails("postgres", &no_changes, message, "its column must be the table's");
+
+    let project = Realtime::with(PeerConfig { echo: Echo::OtherSchema, ..quick() }, |_| {});
+    let other = examine_project(&project.url(), &["--postgres-changes", "public.todos"]);
+    other.fails("join", &marks("join", true), "", "it has answered for other changes");
 }
 
 #[test]
@@ -157,7 +247,7 @@ fn a_refused_upgrade_says_what_the_status_means() {
     ] {
         project.refuse_upgrades(status, text, 1);
         let refused = examine_project(&project.url(), &[]);
-        refused.fails("upgrade", NO_UPGRADE, &format!("HTTP {status}"), advice);
+        refused.fails("upgrade", &marks("upgrade", false), &format!("HTTP {status}"), advice);
         assert!(refused.text("upgrade", "detail").ends_with(text));
     }
 }
@@ -182,18 +272,28 @@ fn a_refused_join_says_what_the_reason_means() {
         ("off", "disabled", "enable Realtime"),
         ("odd", "unmatched topic", "change the --channel"),
     ] {
-        examine_project(&project.url(), &["--channel", channel]).fails("join", NO_JOIN, detail, advice);
+        examine_project(&project.url(), &["--channel", channel]).fails("join", &marks("join", false), detail, advice);
     }
     let private = examine_project(&project.url(), &["--private", "--channel", "priv:rw"]);
-    private.fails("join", NO_JOIN, "You do not have permissions to read", "a SELECT policy on realtime.messages");
+    private.fails(
+        "join",
+        &marks("join", false),
+        "You do not have permissions to read",
+        "a SELECT policy on realtime.messages",
+    );
 
     let project = Realtime::with(PeerConfig { private_only: true, ..quick() }, |_| {});
-    examine_project(&project.url(), &[]).fails("join", NO_JOIN, "only allows private channels", "add --private");
+    examine_project(&project.url(), &[]).fails(
+        "join",
+        &marks("join", false),
+        "only allows private channels",
+        "add --private",
+    );
 
     let slow = Realtime::with(PeerConfig { join_time: Duration::from_secs(60), ..quick() }, |_| {});
     examine_project(&slow.url(), &[]).fails(
         "join",
-        NO_JOIN,
+        &marks("join", false),
         "no answer within 2s",
         "look into the project's Realtime log",
     );
@@ -204,11 +304,13 @@ fn a_broadcast_that_the_policies_forbid_is_no_echo_but_a_missing_permission() {
     let project = Realtime::start();
     let token = fresh(3600);
     let reader = examine_project(&project.url(), &["--private", "--channel", "priv:ro", "--token", &token]);
-    let marks = "+dns +tcp -tls +upgrade +heartbeat +join !broadcast";
-    reader.fails("broadcast", marks, "no answer within 2s", "an INSERT policy on realtime.messages");
+    let wrong = ["broadcast", "presence"];
+    reader.fail(&wrong, &marks("broadcast", false).replace("+presence", "!presence"));
+    reader.explains("broadcast", "no answer within 2s", "an INSERT policy on realtime.messages");
+    reader.explains("presence", "refused with {}", "of the extension presence");
     let project = Realtime::with(PeerConfig { payload_bytes: 10, ..quick() }, |_| {});
     let refused = examine_project(&project.url(), &[]);
-    refused.fails("broadcast", marks, "payload_size_exceeded", "Realtime log");
+    refused.fails("broadcast", &marks("broadcast", false), "payload_size_exceeded", "Realtime log");
 }
 
 #[test]

@@ -116,6 +116,7 @@ const BAD_FOR_SUPABASE: &[(&[&str], &[&str])] = &[
     (&["send", "URL", "t", "e", "--apikey", "k", "--http", "--private"], &["--private: ", "--token"]),
     (&["send", "URL", "t", "e", "null", "--apikey", "k", "--http"], &["PAYLOAD: ", "null", "{}"]),
     (&["send", "URL", "t", "", "--apikey", "k", "--http"], &["EVENT: ", "empty"]),
+    (&["doctor", "URL", "--apikey", "k", "--postgres-changes", "todos"], &["--postgres-changes: ", "SCHEMA"]),
     (&["listen", "URL", "t", "--apikey", "k", "--replay-since", "10m"], &["--replay-since: ", "add --private"]),
     (
         &["listen", "URL", "t", "--apikey", "k", "--private", "--replay-since", "1795262400"],
@@ -166,6 +167,7 @@ fn bad_input_is_one_line_that_names_the_argument_and_the_fix() {
     }
     is_refused(&["send", "URL", "t", "e", "--http"], &["--http: ", "--dialect supabase"]);
     is_refused(&["doctor", "URL", "--private"], &["--private: ", "--dialect supabase"]);
+    is_refused(&["doctor", "URL", "--postgres-changes", "s.t"], &["--postgres-changes: ", "--dialect supabase"]);
     for option in OF_SUPABASE_LISTENERS {
         is_refused(&[&["listen", "URL", "t"], *option].concat(), &[&format!("{}: ", option[0]), "--dialect supabase"]);
     }
