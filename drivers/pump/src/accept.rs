@@ -60,11 +60,7 @@ pub async fn accept<Io>(io: Io, options: &AcceptOptions) -> Result<Accepted<Io>,
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
-    let request = UpgradeRequest::read(io).await?;
-    if request.request.uri().path() != options.path {
-        return Err(request.refuse(404, "not found").await);
-    }
-    request.accept(options.frame_bytes).await
+    UpgradeRequest::read(io).await?.answer(options).await
 }
 
 /// What a client has come for.
@@ -131,6 +127,17 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> UpgradeRequest<Io> {
     /// Names, in lower case, and values of the headers that are text, credentials included.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+    }
+
+    /// Answers as [`accept`] does.
+    ///
+    /// # Errors
+    /// If it was refused, or the stream ended.
+    pub async fn answer(self, options: &AcceptOptions) -> Result<Accepted<Io>, AcceptError> {
+        if self.request.uri().path() != options.path {
+            return Err(self.refuse(404, "not found").await);
+        }
+        self.accept(options.frame_bytes).await
     }
 
     /// Lets the client in. `frame_bytes` is the largest message to accept.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 use bytes::Bytes;
 use futures_channel::oneshot;
+use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::future::{Either, select};
 use rejoin_core::phoenix::{LongPollBody, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse};
 use rejoin_core::wire::Serializer;
@@ -55,13 +56,9 @@ pub struct LongPollHub {
 
 struct Shared {
     options: LongPollOptions,
-    sessions: Mutex<Sessions>,
-}
-
-#[derive(Default)]
-struct Sessions {
-    by_token: HashMap<String, Sender<Exchange>>,
-    closed: bool,
+    sessions: Mutex<HashMap<String, Sender<Exchange>>>,
+    /// Closed with the hub; nothing is ever sent.
+    closing: (Sender<()>, Receiver<()>),
 }
 
 /// One request of a client, on its way to the pump of its session.
@@ -79,7 +76,8 @@ impl LongPollHub {
     /// A hub without sessions.
     #[must_use]
     pub fn new(options: LongPollOptions) -> Self {
-        Self { shared: Arc::new(Shared { options, sessions: Mutex::default() }) }
+        let closing = async_channel::bounded(1);
+        Self { shared: Arc::new(Shared { options, sessions: Mutex::default(), closing }) }
     }
 
     /// Answers the requests of one connection until it ends. `admit` is called with every session
@@ -95,7 +93,7 @@ impl LongPollHub {
         mut admit: impl FnMut(LongPollSession),
     ) {
         let body_bytes = self.shared.options.session.body_bytes;
-        while within(&runtime, IDLE, connection.is_asked()).await == Some(true) {
+        while within(&runtime, IDLE, self.is_asked(&mut connection)).await == Some(true) {
             let asked = within(&runtime, EXCHANGE, connection.next(body_bytes)).await;
             let (response, keep_alive) = match asked.unwrap_or(Err(AskError::Unfit(StatusCode::REQUEST_TIMEOUT))) {
                 Ok(Asked { request, keep_alive }) => {
@@ -108,6 +106,7 @@ impl LongPollHub {
                 Err(AskError::Unfit(status)) => (bare(status), false),
                 Err(AskError::Gone) => return,
             };
+            let keep_alive = keep_alive && !self.is_closed();
             match within(&runtime, EXCHANGE, connection.answer(response, keep_alive)).await {
                 Some(Ok(())) if keep_alive => {}
                 Some(Ok(())) => {
@@ -120,10 +119,26 @@ impl LongPollHub {
         }
     }
 
-    /// Begins no further session: who asks for one is told that its session is gone, and will come
-    /// back. Those that there are go on; end them with [`Peer::close`](crate::Peer::close).
+    /// Begins no further session, and ends every connection after the answer that its client waits
+    /// for: who asks for a session is told that it is gone, and will come back. The sessions that
+    /// there are go on; end them with [`Peer::close`](crate::Peer::close).
     pub fn close(&self) {
-        self.sessions().closed = true;
+        self.shared.closing.0.close();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.shared.closing.0.is_closed()
+    }
+
+    /// Waits for a request; false if there will be none.
+    async fn is_asked<Io>(&self, connection: &mut HttpConnection<Io>) -> bool
+    where
+        Io: AsyncRead + AsyncWrite + Unpin,
+    {
+        match select(pin!(connection.is_asked()), pin!(self.shared.closing.1.recv())).await {
+            Either::Left((is_asked, _)) => is_asked,
+            Either::Right(_) => false,
+        }
     }
 
     async fn answer(&self, request: Request<Bytes>, admit: &mut impl FnMut(LongPollSession)) -> Response<Bytes> {
@@ -156,17 +171,17 @@ impl LongPollHub {
         serializer: Serializer,
         admit: &mut impl FnMut(LongPollSession),
     ) -> Response<Bytes> {
+        if self.is_closed() {
+            return http_response(LongPollResponse::gone());
+        }
         let Some(token) = token() else { return bare(StatusCode::INTERNAL_SERVER_ERROR) };
         let (sender, exchanges) = async_channel::bounded(EXCHANGES);
         {
             let mut sessions = self.sessions();
-            if sessions.closed {
-                return http_response(LongPollResponse::gone());
-            }
-            if sessions.by_token.len() >= self.shared.options.sessions {
+            if sessions.len() >= self.shared.options.sessions {
                 return bare(StatusCode::SERVICE_UNAVAILABLE);
             }
-            sessions.by_token.insert(token.clone(), sender);
+            sessions.insert(token.clone(), sender);
         }
         let seat = Seat { hub: self.clone(), token: token.clone() };
         let (served, is_served) = oneshot::channel();
@@ -179,11 +194,11 @@ impl LongPollHub {
     }
 
     fn session(&self, token: Option<&str>) -> Option<Sender<Exchange>> {
-        self.sessions().by_token.get(token?).cloned()
+        self.sessions().get(token?).cloned()
     }
 
     /// Nothing panics while it is held, so a poisoned lock is as good as a sound one.
-    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Sender<Exchange>>> {
         self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -191,7 +206,7 @@ impl LongPollHub {
 /// How many sessions there are.
 impl fmt::Debug for LongPollHub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LongPollHub").field("sessions", &self.sessions().by_token.len()).finish_non_exhaustive()
+        f.debug_struct("LongPollHub").field("sessions", &self.sessions().len()).finish_non_exhaustive()
     }
 }
 
@@ -249,7 +264,7 @@ pub(crate) struct Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.hub.sessions().by_token.remove(&self.token);
+        self.hub.sessions().remove(&self.token);
     }
 }
 

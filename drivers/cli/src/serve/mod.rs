@@ -1,12 +1,13 @@
 //! `rejoin serve`: a small Phoenix server, for trying things out and for tests.
 //!
 //! Any topic may be joined. A push of any event is replied `ok` and sent to the others in the
-//! topic; `ping` is echoed to its sender alone.
+//! topic; `ping` is echoed to its sender alone. Clients come by WebSocket or by long-poll.
 
 mod guest;
 mod rooms;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,11 @@ use async_channel::{Receiver, Sender};
 use futures_lite::future;
 use rejoin_core::ConnId;
 use rejoin_core::phoenix::ServerConfig;
-use rejoin_pump::{AcceptOptions, Peer, accept};
+use rejoin_core::wire::Serializer;
+use rejoin_pump::{
+    AcceptError, AcceptOptions, HttpConnection, Incoming, LongPollHub, LongPollOptions, LongPollSession, Peer,
+    PeerEvents, UpgradeRequest,
+};
 
 use crate::args::ServeArgs;
 use crate::failure::Failure;
@@ -28,7 +33,7 @@ use crate::output;
 use guest::Guest;
 use rooms::Rooms;
 
-/// How long a client may take for its upgrade request.
+/// How long a client may take for each step of its upgrade.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the clients have for their goodbyes: the sessions' own 2 s and some for the rest.
 const FAREWELL: Duration = Duration::from_millis(2_500);
@@ -84,6 +89,7 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
 #[derive(Debug)]
 pub(crate) struct Server {
     rooms: Rooms,
+    long_polls: LongPollHub,
     last_conn: AtomicU64,
     sockets: Mutex<BTreeMap<ConnId, Socket>>,
     /// Closed when nobody is let in any more; nothing is ever sent.
@@ -104,6 +110,7 @@ impl Server {
         let (present, gone) = async_channel::bounded(1);
         Self {
             rooms: Rooms::default(),
+            long_polls: LongPollHub::new(LongPollOptions::default()),
             last_conn: AtomicU64::new(0),
             sockets: Mutex::default(),
             closing: async_channel::bounded(1),
@@ -130,14 +137,47 @@ impl Server {
     }
 
     async fn welcome<H: Host>(self: Arc<Self>, host: H, io: Io<H>) {
+        match self.in_time(&host, Incoming::read(io)).await {
+            Some(Incoming::Upgrade(request)) => self.open_socket(host, request).await,
+            Some(Incoming::Http(connection)) => self.answer(host, connection).await,
+            _ => {}
+        }
+    }
+
+    async fn open_socket<H: Host>(self: Arc<Self>, host: H, request: UpgradeRequest<Io<H>>) {
         let options = AcceptOptions::default();
-        let accepting = async { host.within(HANDSHAKE, accept(io, &options)).await?.ok() };
-        let Some(accepted) = future::or(accepting, async { self.closing.1.recv().await.ok().and(None) }).await else {
-            return;
-        };
-        let conn = ConnId::new(self.last_conn.fetch_add(1, Ordering::Relaxed) + 1);
-        let config = ServerConfig::new(accepted.serializer);
+        let Some(accepted) = self.in_time(&host, request.answer(&options)).await else { return };
+        let (conn, config) = (self.next_conn(), ServerConfig::new(accepted.serializer));
         let (peer, events, pump) = rejoin_pump::serve(accepted.websocket, conn, config, COMMANDS, host.runtime());
+        self.attend(host, accepted.serializer, peer, events, pump).await;
+    }
+
+    /// Answers requests, of which some may begin a session.
+    async fn answer<H: Host>(self: Arc<Self>, host: H, connection: HttpConnection<Io<H>>) {
+        let admit = |session: LongPollSession| {
+            let Some(presence) = lock(&self.presence.0).clone() else { return };
+            let (conn, serializer) = (self.next_conn(), session.serializer());
+            let config = ServerConfig::new(serializer);
+            let (peer, events, pump) = rejoin_pump::serve_long_poll(session, conn, config, COMMANDS, host.runtime());
+            let attending = self.clone().attend(host.clone(), serializer, peer, events, pump);
+            host.start(async move {
+                attending.await;
+                drop(presence);
+            });
+        };
+        self.long_polls.serve(connection, host.runtime(), admit).await;
+    }
+
+    /// Until the client is gone, whatever it has come by.
+    async fn attend<H: Host>(
+        self: Arc<Self>,
+        host: H,
+        serializer: Serializer,
+        peer: Peer,
+        events: PeerEvents,
+        pump: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let conn = peer.conn();
         let (cut, is_cut) = async_channel::bounded::<()>(1);
         // Dropping the pump drops the socket.
         host.start(future::or(pump, async move { is_cut.recv().await.unwrap_or_default() }));
@@ -147,13 +187,28 @@ impl Server {
             // It was let in while the others were told.
             say_goodbye(&peer).await;
         }
-        Guest::new(&host, &self.rooms, accepted.serializer, peer, cut).run(events).await;
+        Guest::new(&host, &self.rooms, serializer, peer, cut).run(events).await;
         lock(&self.sockets).remove(&conn);
+    }
+
+    /// A step of the welcome, unless it takes too long or the server closes.
+    async fn in_time<H: Host, T: Send>(
+        &self,
+        host: &H,
+        step: impl Future<Output = Result<T, AcceptError>> + Send,
+    ) -> Option<T> {
+        let closing = async { self.closing.1.recv().await.ok().and(None) };
+        future::or(async { host.within(HANDSHAKE, step).await?.ok() }, closing).await
+    }
+
+    fn next_conn(&self) -> ConnId {
+        ConnId::new(self.last_conn.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// Closes every socket and waits until they are gone.
     async fn close<H: Host>(&self, host: &H) {
         self.closing.0.close();
+        self.long_polls.close();
         drop(lock(&self.presence.0).take());
         let sockets: Vec<Socket> = lock(&self.sockets).values().cloned().collect();
         for Socket { peer, .. } in sockets {

@@ -189,7 +189,7 @@ fn a_session_that_the_host_does_not_serve_is_forbidden() {
 }
 
 #[test]
-fn there_are_no_more_sessions_than_allowed_and_none_after_the_hub_was_closed() {
+fn there_are_no_more_sessions_than_allowed() {
     let mut options = LongPollOptions::default();
     options.sessions = 2;
     let mut lab = Lab::with(options);
@@ -199,9 +199,34 @@ fn there_are_no_more_sessions_than_allowed_and_none_after_the_hub_was_closed() {
     assert!(wire.heard().starts_with("HTTP/1.1 503 "));
     lab.rig.advance(Duration::from_secs(15));
     lab.session();
+}
+
+#[test]
+fn a_hub_that_is_closed_gives_its_last_answers_and_begins_nothing() {
+    let mut lab = Lab::new();
+    let (mut polling, token) = lab.session();
+    lab.post(&mut polling, &token, r#"["1","1","room:1","phx_join",{}]"#);
+    lab.get(&mut polling, &token);
+    polling.heard();
+    lab.get(&mut polling, &token);
+    let (mut idle, mut late) = (Wire::dial(&lab.rig.runtime), Wire::dial(&lab.rig.runtime));
+    lab.get(&mut idle, "");
+    idle.heard();
+    late.say(&mut lab.rig, "GET /socket/");
+
     lab.hub.close();
-    lab.get(&mut wire, "");
-    assert!(wire.heard().ends_with("{\"status\":410}"));
+    lab.rig.settle();
+    assert!(idle.has_ended());
+    late.say(&mut lab.rig, "longpoll?vsn=2.0.0 HTTP/1.1\r\n\r\n");
+    let answer = late.heard();
+    assert!(answer.contains("connection: close\r\n") && answer.ends_with("{\"status\":410}"), "{answer}");
+    assert!(late.has_ended());
+    assert_eq!(polling.heard(), "", "a session goes on until its host ends it");
+    lab.server.close_everybody();
+    lab.rig.settle();
+    let answer = polling.heard();
+    assert!(answer.contains("connection: close\r\n") && answer.contains("\"status\":410"), "{answer}");
+    assert!(polling.has_ended());
 }
 
 struct Lab {

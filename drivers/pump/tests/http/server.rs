@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use async_channel::{Receiver, Sender};
+use futures_util::FutureExt;
 use futures_util::future::join;
 use futures_util::stream::{FuturesUnordered, Stream};
 use rejoin_core::phoenix::{ServerChannelId, ServerConfig, ServerEvent, Status};
@@ -59,6 +60,13 @@ impl Server {
 
     pub(crate) fn refuse_upgrades(&self, refuses: bool) {
         self.0.refuses_upgrades.store(refuses, Ordering::SeqCst);
+    }
+
+    /// Tells everybody who is in a topic that the server goes.
+    pub(crate) fn close_everybody(&self) {
+        for member in &*self.0.members.lock().unwrap() {
+            member.peer.close(1012, "").now_or_never().expect("room for it").expect("it is there");
+        }
     }
 
     async fn visit(self, io: MemoryIo, runtime: MemoryRuntime, hub: LongPollHub, jobs: Sender<Job>) {
