@@ -3,15 +3,13 @@
 #[path = "loopback/lab.rs"]
 mod lab;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{AsyncReadExt, AsyncWriteExt};
-use lab::{Lab, Smol, Tokio, any_port, config};
+use lab::{Lab, Smol, Tokio, any_port, certified, config};
 use rejoin_core::phoenix::{JoinOptions, LossReason, Push, PushOutcome, TroubleCause};
 use rejoin_core::wire::Serializer;
 use rejoin_core::{OpenError, Payload};
-use rejoin_pump::tls::rustls;
 use rejoin_pump::{AcceptOptions, ChannelEvent, ConnectionEvent, Events, Inbox, InboxEvent, Inflow, PushState, accept};
 
 macro_rules! on_both_runtimes {
@@ -25,6 +23,8 @@ macro_rules! on_both_runtimes {
     };
 }
 
+#[path = "loopback/http.rs"]
+mod http;
 #[path = "loopback/supabase.rs"]
 mod supabase;
 
@@ -262,25 +262,9 @@ async fn a_message_over_the_limit_is_refused_here_and_one_below_it_passes<L: Lab
 }
 
 async fn wss_works_with_a_trusted_certificate_and_only_with_one<L: Lab>(lab: L) {
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let server = rustls::ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
-        .unwrap();
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certified.cert.der().clone()).unwrap();
-    let trusting = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-
+    let (server, trusting) = certified();
     let (listener, address) = lab.listen(any_port()).await;
-    let (hosts, server) = (lab.clone(), Arc::new(server));
+    let hosts = lab.clone();
     lab.spawn(Box::pin(async move {
         loop {
             let tcp = hosts.next(&listener).await;
@@ -302,7 +286,7 @@ async fn wss_works_with_a_trusted_certificate_and_only_with_one<L: Lab>(lab: L) 
     assert!(error.message.contains("TLS"), "{error}");
     wary.close().await;
 
-    let client = lab.connect_on(lab.runtime(Some(Arc::new(trusting))), secure);
+    let client = lab.connect_on(lab.runtime(Some(trusting)), secure);
     let (room, mut events) = client.join("room:lobby", JoinOptions::default()).await.unwrap();
     events.joined().await.unwrap();
     let long = Payload::json(&"x".repeat(100_000)).unwrap();

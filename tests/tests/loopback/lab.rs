@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use rejoin_core::phoenix::{Config, ServerConfig, ServerEvent, Status};
 use rejoin_core::{Backoff, ConnId, Payload};
-use rejoin_pump::tls::rustls::{ClientConfig, ServerConfig as TlsServerConfig};
-use rejoin_pump::{AcceptOptions, Accepted, Client, ConnectOptions, Inbox, Inflow, Runtime, accept, serve};
+use rejoin_pump::tls::rustls::{self, ClientConfig, ServerConfig as TlsServerConfig};
+use rejoin_pump::{
+    AcceptOptions, Accepted, Client, ConnectOptions, Inbox, Incoming, Inflow, LongPollHub, LongPollOptions,
+    LongPollSession, Peer, PeerEvents, Runtime, serve, serve_long_poll,
+};
 
 /// What a Supabase client is made of.
 mod supabase {
@@ -67,20 +70,19 @@ pub(crate) trait Lab: Clone + Send + Sync + 'static {
 
     fn connect_supabase(&self, config: supabase::Config, options: supabase::ConnectOptions) -> supabase::Client;
 
-    /// A server that lets everybody in; see [`host`].
+    /// A server that lets everybody in, by WebSocket and by long-poll; see [`host`].
     fn server(&self) -> Pending<SocketAddr> {
         let lab = self.clone();
         Box::pin(async move {
             let (listener, address) = lab.listen(any_port()).await;
-            let hosts = lab.clone();
+            let (hosts, hub) = (lab.clone(), LongPollHub::new(LongPollOptions::default()));
             lab.spawn(Box::pin(async move {
                 loop {
                     let tcp = hosts.next(&listener).await;
-                    let io = hosts.plain(tcp);
-                    let (lab, jobs) = (hosts.clone(), hosts.clone());
-                    jobs.spawn(Box::pin(async move {
-                        if let Ok(accepted) = accept(io, &AcceptOptions::default()).await {
-                            lab.host(accepted).await;
+                    let (lab, hub) = (hosts.clone(), hub.clone());
+                    hosts.spawn(Box::pin(async move {
+                        if let Ok(incoming) = Incoming::read(lab.plain(tcp)).await {
+                            lab.visit(incoming, hub).await;
                         }
                     }));
                 }
@@ -89,18 +91,44 @@ pub(crate) trait Lab: Clone + Send + Sync + 'static {
         })
     }
 
+    /// Serves one connection, whatever its client has come for.
+    fn visit(&self, incoming: Incoming<<Self::Runtime as Runtime>::Io>, hub: LongPollHub) -> Pending<()> {
+        let lab = self.clone();
+        Box::pin(async move {
+            match incoming {
+                Incoming::Upgrade(request) => {
+                    if let Ok(accepted) = request.answer(&AcceptOptions::default()).await {
+                        lab.host(accepted).await;
+                    }
+                }
+                Incoming::Http(connection) => {
+                    let admit = |session: LongPollSession| {
+                        let config = ServerConfig::new(session.serializer());
+                        let (peer, events, pump) =
+                            serve_long_poll(session, ConnId::new(1), config, 64, lab.runtime(None));
+                        lab.spawn(lab.attend(peer, events, Box::pin(pump)));
+                    };
+                    hub.serve(connection, lab.runtime(None), admit).await;
+                }
+                _ => {}
+            }
+        })
+    }
+
     /// Serves one socket until it ends: `cut` drops it without a word, `count` N pushes N messages,
     /// `quiet` is not answered; anything else is answered `ok` with its own payload.
     fn host(&self, accepted: Accepted<<Self::Runtime as Runtime>::Io>) -> Pending<()> {
-        let lab = self.clone();
+        let config = ServerConfig::new(accepted.serializer);
+        let (peer, events, pump) = serve(accepted.websocket, ConnId::new(1), config, 64, self.runtime(None));
+        self.attend(peer, events, Box::pin(pump))
+    }
+
+    /// The same for whatever the client has come by.
+    fn attend(&self, peer: Peer, mut events: PeerEvents, pump: Job) -> Pending<()> {
+        let (cut, cuts) = async_channel::bounded::<()>(1);
+        // Dropping the pump drops the socket.
+        self.spawn(Box::pin(futures_lite::future::or(pump, async move { cuts.recv().await.unwrap_or_default() })));
         Box::pin(async move {
-            let config = ServerConfig::new(accepted.serializer);
-            let (peer, mut events, pump) = serve(accepted.websocket, ConnId::new(1), config, 64, lab.runtime(None));
-            let (cut, cuts) = async_channel::bounded::<()>(1);
-            lab.spawn(Box::pin(async move {
-                // Dropping the pump drops the socket.
-                futures_lite::future::or(pump, async { cuts.recv().await.unwrap_or_default() }).await;
-            }));
             while let Some(event) = events.next().await {
                 match event {
                     ServerEvent::Join { join, payload, .. } => drop(peer.accept_join(join, payload).await),
@@ -120,6 +148,27 @@ pub(crate) trait Lab: Clone + Send + Sync + 'static {
             }
         })
     }
+}
+
+/// TLS for a server called `localhost`, and for a client that trusts it and nobody else.
+pub(crate) fn certified() -> (Arc<TlsServerConfig>, Arc<ClientConfig>) {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let server = TlsServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certified.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (Arc::new(server), Arc::new(client))
 }
 
 pub(crate) fn any_port() -> SocketAddr {
