@@ -6,6 +6,7 @@ mod rig;
 mod server;
 mod wire;
 
+mod anything;
 mod client;
 mod long_poll;
 mod long_poll_client;

@@ -22,6 +22,7 @@ pub(crate) struct Server(Arc<State>);
 #[derive(Default)]
 struct State {
     last_conn: AtomicU64,
+    connections: AtomicUsize,
     sessions: AtomicUsize,
     refuses_sessions: AtomicBool,
     refuses_upgrades: AtomicBool,
@@ -42,11 +43,21 @@ impl Server {
         let (jobs, started) = async_channel::unbounded::<Job>();
         let accepting = async {
             while let Some(io) = listener.accept_io().await {
-                let visit = self.clone().visit(io, runtime.clone(), hub.clone(), jobs.clone());
-                start(&jobs, visit);
+                self.0.connections.fetch_add(1, Ordering::SeqCst);
+                let (visit, state) =
+                    (self.clone().visit(io, runtime.clone(), hub.clone(), jobs.clone()), self.0.clone());
+                start(&jobs, async move {
+                    visit.await;
+                    state.connections.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         };
         join(accepting, run_all(started)).await;
+    }
+
+    /// Connections that were not let go.
+    pub(crate) fn connections(&self) -> usize {
+        self.0.connections.load(Ordering::SeqCst)
     }
 
     /// Long-poll sessions that are being served.
