@@ -266,6 +266,7 @@ impl ClientBridge {
             Event::HeartbeatAnswered { rtt, ok } => ConnectionEvent::HeartbeatAnswered { rtt, ok },
             Event::Malformed { error } => ConnectionEvent::Malformed { error },
             Event::Lagged { missed } => ConnectionEvent::Lagged { missed },
+            Event::TransportChanged { transport } => ConnectionEvent::TransportChanged { transport },
             Event::GaveUp { attempts } => ConnectionEvent::GaveUp { attempts },
             Event::Closed => ConnectionEvent::Closed,
             // Messages went their own way; what is new in `Event` has to get a place here.

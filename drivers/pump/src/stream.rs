@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use rejoin_core::phoenix::{ChannelId, CloseReason, JoinFailure, LossReason, TroubleCause};
 use rejoin_core::wire::DecodeError;
-use rejoin_core::{Payload, Text};
+use rejoin_core::{Payload, Text, TransportKind};
 
 use crate::queue::{Lossy, Source};
 
@@ -133,6 +133,14 @@ pub enum ConnectionEvent {
     Lagged {
         /// How many.
         missed: u64,
+    },
+    /// With [`Transport::Auto`](rejoin_core::phoenix::Transport): the next attempt is made by another
+    /// transport. A host that keeps it for
+    /// [`Config::fallback_memory`](rejoin_core::phoenix::Config::fallback_memory) spares its next client
+    /// the detour.
+    TransportChanged {
+        /// The transport of the next attempt.
+        transport: TransportKind,
     },
     /// The limit of attempts is reached.
     GaveUp {

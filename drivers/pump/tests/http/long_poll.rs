@@ -6,10 +6,11 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use rejoin_core::phoenix::{Config, JoinOptions, Push, PushOutcome, Transport};
 use rejoin_core::wire::Serializer;
-use rejoin_core::{Jitter, Payload, Text};
+use rejoin_core::{Jitter, Payload, Text, TransportKind};
 use rejoin_pump::memory::network;
 use rejoin_pump::{
-    Channel, ChannelEvent, Client, ConnectOptions, Events, LongPollHub, LongPollOptions, PushFailed, connect_with,
+    Channel, ChannelEvent, Client, ConnectOptions, ConnectionEvent, Events, InboxEvent, Inflow, LongPollHub,
+    LongPollOptions, PushFailed, connect_with,
 };
 
 use crate::rig::Rig;
@@ -108,12 +109,19 @@ fn where_upgrades_are_refused_auto_falls_back_to_long_poll() {
     let mut lab = Lab::new();
     lab.server.refuse_upgrades(true);
     let client = lab.connect(config(Transport::AUTO));
+    let (_, mut inbox) = client.inbox(Inflow::default()).now_or_never().unwrap().unwrap();
     let (room, mut events) = lab.subscribe(&client);
     for _ in 0..20 {
         lab.rig.advance(Duration::from_secs(1));
     }
     assert_eq!(events.joined().now_or_never(), Some(Ok(Payload::EMPTY)));
     assert_eq!(lab.server.sessions(), 1);
+    let mut story = std::iter::from_fn(|| inbox.next().now_or_never().flatten());
+    let to_keep = story.find_map(|event| match event {
+        InboxEvent::Connection(ConnectionEvent::TransportChanged { transport }) => Some(transport),
+        _ => None,
+    });
+    assert_eq!(to_keep, Some(TransportKind::LongPoll));
     assert!(matches!(lab.push(&room, "echo", Payload::EMPTY), Some(Ok(PushOutcome::Ok(_)))));
 }
 
