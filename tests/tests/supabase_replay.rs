@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rejoin_core::phoenix::{ChannelId, PushError, PushOutcome};
+use rejoin_core::phoenix::{ChannelId, PushError, PushId, PushOutcome};
 use rejoin_core::supabase::{Broadcast, BroadcastMeta, ChannelConfig, Event, Persist, Replay, UnixMillis};
 use rejoin_core::wire::Serializer;
 use rejoin_core::{Frame, Machine, Payload, TransportAction};
@@ -175,6 +175,23 @@ fn an_unacknowledged_broadcast_is_sent_again_if_it_asks_for_that() {
     s.advance(secs(10));
     assert_eq!(s.outcomes(second), [PushOutcome::TimedOut], "ten seconds after it was accepted");
     assert_eq!(s.session.open_pushes(), 0);
+}
+
+/// The server may have got it the first time, so that nobody can call it dropped.
+#[test]
+fn a_broadcast_that_is_given_up_before_it_is_sent_again_is_unknown() {
+    let give_ups: [fn(&mut SupabaseScript, ChannelId, PushId); 2] = [
+        |s, _, push| s.with(|session, _| session.cancel(push)),
+        |s, room, _| s.with(|session, now| session.unsubscribe(now, room)).unwrap(),
+    ];
+    for give_up in give_ups {
+        let (mut s, room) = in_room(&ChannelConfig::default().broadcast_ack());
+        let broadcast = Broadcast::new("e", Payload::EMPTY).resend_on_reconnect();
+        let push = s.with(|session, now| session.broadcast(now, room, broadcast)).unwrap();
+        s.closed(None);
+        give_up(&mut s, room, push);
+        assert_eq!(s.outcomes(push), [PushOutcome::Unknown]);
+    }
 }
 
 proptest! {

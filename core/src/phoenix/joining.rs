@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::channel::Phase;
-use super::event::{CloseReason, Event, JoinError, JoinFailure, PushOutcome, TroubleCause};
+use super::event::{CloseReason, Event, JoinError, JoinFailure, TroubleCause};
 use super::ids::ChannelId;
 use super::lane::Outgoing;
 use super::pushes::Place;
@@ -127,11 +127,9 @@ impl Session {
     pub(super) fn close_channel(&mut self, id: ChannelId, reason: CloseReason) {
         self.drop_waiting(id);
         if self.channels.get(id).is_some_and(|channel| channel.live_pushes > 0) {
-            let live: Vec<_> =
-                self.pushes.iter().filter(|(_, e)| e.channel == id).map(|(push, e)| (push, e.place)).collect();
-            for (push, place) in live {
-                let sent = matches!(place, Place::Sent { .. });
-                self.finish_push(push, if sent { PushOutcome::Unknown } else { PushOutcome::Dropped });
+            let live: Vec<_> = self.pushes.iter().filter(|(_, e)| e.channel == id).map(|(push, _)| push).collect();
+            for push in live {
+                self.give_up(push);
             }
         }
         if self.channels.remove(id).is_some() {

@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub(super) resend: bool,
     pub(super) user_event: Option<UserPush>,
     pub(super) place: Place,
+    /// Whether the transport has ever taken it, now or before a loss.
+    pub(super) sent: bool,
     /// When it times out.
     until: Timestamp,
     /// Its registered deadline; a push that is as good as sent and wants no reply needs none.
@@ -99,6 +101,7 @@ impl Pushes {
             resend,
             user_event,
             place: Place::Lane,
+            sent: false,
             until,
             deadline: None,
         };
@@ -136,6 +139,7 @@ impl Pushes {
         match place {
             Place::Waiting => (self.waiting, self.waiting_bytes) = (self.waiting + 1, self.waiting_bytes + size),
             Place::Sent { reference } => {
+                entry.sent = true;
                 self.by_ref.insert(reference, id);
                 if entry.resend {
                     self.kept += 1;

@@ -75,6 +75,12 @@ impl Session {
         self.event(Event::PushDone { push: id, outcome });
     }
 
+    /// The end of a push that nobody waits for any more: if it has left before, the server may have it.
+    pub(super) fn give_up(&mut self, id: PushId) {
+        let sent = self.pushes.get(id).is_some_and(|entry| entry.sent);
+        self.finish_push(id, if sent { PushOutcome::Unknown } else { PushOutcome::Dropped });
+    }
+
     /// Puts a push at the end of those that wait for their channel.
     fn wait(&mut self, channel: ChannelId, push: PushId) {
         let bytes = self.pushes.get(push).map_or(0, |entry| entry.payload.len());
@@ -120,7 +126,7 @@ impl Session {
                 break;
             }
             let oldest = self.oldest(channel, place, bytes).ok_or(PushError::Full)?;
-            self.finish_push(oldest, PushOutcome::Dropped);
+            self.give_up(oldest);
         }
         if self.has_room(channel, place, bytes) { Ok(()) } else { Err(PushError::Full) }
     }
@@ -145,7 +151,7 @@ impl Session {
     pub(super) fn drop_waiting(&mut self, id: ChannelId) {
         let waiting = self.channels.get_mut(id).map(|channel| core::mem::take(&mut channel.waiting));
         for push in waiting.unwrap_or_default() {
-            self.finish_push(push, PushOutcome::Dropped);
+            self.give_up(push);
         }
     }
 
@@ -257,7 +263,7 @@ impl Session {
             (false, true) => self.finish_push(id, PushOutcome::Sent),
             // `check` has let only messages in that can be written; a broadcast of bytes, though, not on
             // the long-poll that has taken the WebSocket's place since.
-            (_, false) => self.finish_push(id, PushOutcome::Dropped),
+            (_, false) => self.give_up(id),
         }
         frame
     }

@@ -10,7 +10,7 @@ use super::heartbeat::{self, Heartbeat};
 use super::ids::{ChannelId, PushId};
 use super::lane::{Lane, Outgoing};
 use super::pacing::JoinPace;
-use super::pushes::{Place, Pushes};
+use super::pushes::Pushes;
 use super::transport::Choice;
 use crate::backoff::JitterRng;
 use crate::events::Events;
@@ -187,10 +187,7 @@ impl Session {
     /// Gives a push up: `Dropped` if it was not sent yet, `Unknown` if it was. One that is over
     /// already stays as it ended.
     pub fn cancel(&mut self, push: PushId) {
-        if let Some(entry) = self.pushes.get(push) {
-            let sent = matches!(entry.place, Place::Sent { .. });
-            self.finish_push(push, if sent { PushOutcome::Unknown } else { PushOutcome::Dropped });
-        }
+        self.give_up(push);
     }
 
     /// Keeps a wanted channel from being joined, whatever becomes of the connection, until
