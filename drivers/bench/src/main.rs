@@ -4,8 +4,8 @@
 //! prints one line of JSON. Everything runs on one thread: the pumps as tasks, the reader beside
 //! them. KIND is `broadcast`, `broadcast_bin`, `postgres_changes`, `presence_diff` (N messages
 //! down, round robin over the channels), `up` (N messages of SIZE bytes), `ping` (N round trips)
-//! or `idle` (only joins). With `supabase` it speaks that dialect, in which it knows `broadcast`,
-//! `broadcast_bin` and `idle`.
+//! or `idle` (only joins). With `supabase` it speaks that dialect, in which it knows all but `up` and
+//! `ping`.
 
 #![forbid(unsafe_code)]
 
