@@ -1,7 +1,7 @@
 //! Broadcasts of the scripted Supabase that are stored, come from the database, or never come back.
 
-use rejoin_core::{Frame, Payload};
-use rejoin_sim::supabase::{Desk, PeerConfig};
+use rejoin_core::{ConnId, Frame, Payload};
+use rejoin_sim::supabase::{Desk, LATE, PeerConfig, token};
 use serde_json::{Value, json};
 
 const NAME: &str = "priv:rw:1";
@@ -75,4 +75,22 @@ fn a_broken_server_acknowledges_broadcasts_and_returns_none() {
     desk.joins(conn, "a", &json!({ "broadcast": { "self": true, "ack": true } }));
     desk.hears(conn, r#"["1","2","realtime:a","broadcast",{"type":"broadcast","event":"e","payload":{}}]"#);
     assert_eq!(desk.take(conn), [r#"["1","2","realtime:a","phx_reply",{"status":"ok","response":{}}]"#]);
+}
+
+#[test]
+fn a_client_that_polls_hears_text_only_and_may_be_silent() {
+    let mut desk = Desk::new(PeerConfig::default());
+    let target = format!("/socket/longpoll?vsn=2.0.0&apikey={}", token("anon", LATE));
+    let upgrade = desk.project.check_upgrade(desk.now, &target, &[]).unwrap();
+    let conn = ConnId::new(1);
+    desk.project.open(desk.now, conn, upgrade);
+    desk.joins(conn, "a", &json!({}));
+    desk.advance(600_000);
+    desk.send("a", false, "e", Payload::binary(vec![7].into()));
+    desk.send("a", false, "e", Payload::json(&7).unwrap());
+    let sent = desk.read(conn);
+    let id = &sent[0][4]["meta"]["id"];
+    let payload = json!({ "type": "broadcast", "event": "e", "payload": 7, "meta": { "id": id } });
+    assert_eq!(sent, [json!([null, null, "realtime:a", "broadcast", payload])]);
+    assert!(id.is_string() && desk.ends.is_empty());
 }

@@ -108,6 +108,16 @@ impl SupabasePeer {
         }
         match broadcast.body.clone() {
             Body::Text(payload) => self.send_unattributed(&broadcast.topic, "broadcast", payload),
+            Body::User { event, metadata, payload } if self.upgrade.polls => {
+                if let Ok(inner) = payload.parse::<Value>() {
+                    let about: Value = metadata.and_then(|metadata| metadata.parse().ok()).unwrap_or_default();
+                    let mut text = json!({ "type": "broadcast", "event": event.as_str(), "payload": inner });
+                    if !about.is_null() {
+                        text["meta"] = about;
+                    }
+                    self.send_unattributed(&broadcast.topic, "broadcast", to_payload(&text));
+                }
+            }
             Body::User { event, metadata, payload } => {
                 // Bytes do not reach a client of vsn 1.0.0.
                 let _unsendable = self.session.push_user_broadcast(self.now, id, event, metadata, payload);
@@ -126,6 +136,7 @@ impl SupabasePeer {
                     let payload = json!({ "type": "broadcast", "event": event, "payload": inner, "meta": about });
                     self.session.push(self.now, channel.id, "broadcast", to_payload(&payload))
                 }
+                Err(_) if self.upgrade.polls => continue,
                 Err(_) => {
                     let about = Some(to_payload(&about));
                     self.session.push_user_broadcast(self.now, channel.id, stored.event, about, stored.payload)

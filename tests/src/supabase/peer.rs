@@ -324,9 +324,10 @@ impl Machine for SupabasePeer {
 
 fn session(config: &PeerConfig, upgrade: &Upgrade, conn: ConnId, now: Timestamp) -> ServerSession {
     let mut server = ServerConfig::new(upgrade.serializer);
-    server.idle_timeout = Some(config.idle_timeout);
+    server.idle_timeout = Some(config.idle_timeout).filter(|_| !upgrade.polls);
     server.idle_code = 1000;
-    server.user_broadcasts = true;
+    // Over long-poll Phoenix writes, and it does not know them (section 10.2).
+    server.user_broadcasts = !upgrade.polls;
     server.malformed = OnMalformed::Ignore;
     // This server has a limit of its own, with a reason of its own.
     server.channels = usize::MAX;

@@ -16,12 +16,17 @@ pub struct Upgrade {
     pub serializer: Serializer,
     /// The key, which joins without a token run as.
     pub key: Text,
+    /// Whether it is no socket at all but long-poll: text both ways, and no word is owed to stay.
+    pub polls: bool,
 }
 
 /// Without the key.
 impl std::fmt::Debug for Upgrade {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upgrade").field("serializer", &self.serializer).finish_non_exhaustive()
+        f.debug_struct("Upgrade")
+            .field("serializer", &self.serializer)
+            .field("polls", &self.polls)
+            .finish_non_exhaustive()
     }
 }
 
@@ -59,8 +64,9 @@ impl PeerConfig {
         };
         let refused = |error: &str| Refused::new(401, error, self.upgrade_delay);
         let key = key(target, headers).ok_or_else(|| refused("API key is missing"))?;
+        let (path, _) = target.split_once('?').unwrap_or((target, ""));
         match Claims::of(&key, self.unix_seconds(now)) {
-            Ok(_) => Ok(Upgrade { serializer, key }),
+            Ok(_) => Ok(Upgrade { serializer, key, polls: path.ends_with("/longpoll") }),
             Err(Flaw::Expired { .. }) => Err(refused("Token has expired")),
             Err(flaw) => Err(refused(&flaw.to_string())),
         }

@@ -1,13 +1,15 @@
 //! A scripted Supabase on a real socket: the peers of `rejoin-sim`, driven as every machine is, and
-//! its HTTP on the same port.
+//! its HTTP and long-poll on the same port.
 
 mod http;
+mod long_poll;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver as Seen, Sender as Notes, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -17,10 +19,11 @@ use async_channel::{Receiver, Sender};
 use futures_lite::Stream;
 use rejoin_core::{ConnId, Payload, Text, Timestamp};
 use rejoin_pump::{Bridge, Clock, Pump, Runtime, UpgradeRequest};
-use rejoin_sim::supabase::{Broken, Commons, PeerConfig, PeerEvent, Refused, Spread, SupabasePeer, Upgrades};
+use rejoin_sim::supabase::{Broken, Commons, PeerConfig, PeerEvent, Refused, Spread, SupabasePeer, Upgrade, Upgrades};
 use rejoin_smol::SmolRuntime;
 use smol::Async;
 
+use self::long_poll::Sessions;
 use crate::program::DEADLINE;
 
 /// Something that is done with one socket's peer.
@@ -42,6 +45,11 @@ struct Shared {
     /// What all sockets share.
     commons: Commons,
     peers: Mutex<BTreeMap<ConnId, Sender<Order>>>,
+    /// Those that poll, by their tokens.
+    sessions: Sessions,
+    /// How many clients there were.
+    clients: AtomicU64,
+    notes: Notes<PeerEvent>,
 }
 
 impl Realtime {
@@ -65,13 +73,15 @@ impl Realtime {
             refusals: Mutex::default(),
             commons: Commons::default(),
             peers: Mutex::default(),
+            sessions: Sessions::default(),
+            clients: AtomicU64::new(0),
+            notes,
         };
         let shared = Arc::new(shared);
         let sockets = shared.clone();
         smol::spawn(async move {
-            for number in 1.. {
-                let Ok((tcp, _)) = listener.accept().await else { return };
-                smol::spawn(host(sockets.clone(), ConnId::new(number), tcp, notes.clone())).detach();
+            while let Ok((tcp, _)) = listener.accept().await {
+                smol::spawn(host(sockets.clone(), tcp)).detach();
             }
         })
         .detach();
@@ -135,22 +145,51 @@ impl Shared {
         PeerConfig { unix_epoch: since_1970(), ..self.config.clone() }
     }
 
+    /// Lets a client in, or not.
+    fn check(&self, config: &PeerConfig, target: &str, headers: &[(Text, Text)]) -> Result<Upgrade, Refused> {
+        let scripted = lock(&self.refusals).pop_front();
+        scripted.map_or_else(|| config.check_upgrade(target, headers, Timestamp::ZERO), Err)
+    }
+
+    /// A new client's peer, with the orders for it.
+    fn peer(&self, config: PeerConfig, upgrade: Upgrade) -> (ConnId, SupabasePeer, Pin<Box<Receiver<Order>>>) {
+        let conn = ConnId::new(self.clients.fetch_add(1, Relaxed));
+        let mut peer = SupabasePeer::new(config, upgrade, conn, Timestamp::ZERO).sharing(&self.commons);
+        (self.greeting)(&mut peer);
+        let (sender, orders) = async_channel::unbounded();
+        lock(&self.peers).insert(conn, sender);
+        (conn, peer, Box::pin(orders))
+    }
+
+    /// A peer tells something.
+    fn note(&self, conn: ConnId, event: PeerEvent) {
+        if let Some(spread) = event.spread() {
+            self.tell(Some(conn), &spread);
+        }
+        // A test need not look.
+        let _ = self.notes.send(event);
+    }
+
     /// Answers one request after the other, or none at all.
-    async fn serve_http(&self, mut tcp: Async<TcpStream>) {
+    async fn serve_http(self: Arc<Self>, mut tcp: Async<TcpStream>) {
         if self.config.upgrades != Upgrades::Unanswered {
             while let Some(request) = http::Request::read(&mut tcp).await {
-                let http::Request { method, target, headers, body } = &request;
-                let config = self.config_now();
-                let (answer, broadcasts) =
-                    config.handle_http(&self.commons, Timestamp::ZERO, method, target, headers, body);
-                broadcasts.into_iter().for_each(|broadcast| self.tell(None, &broadcast.into()));
-                let Some(answer) = answer else { break };
-                if http::write(&mut tcp, &answer).await.is_err() {
+                let response = if request.is_poll() { Some(self.polled(request).await) } else { self.posted(&request) };
+                let Some(response) = response else { break };
+                if response.write(&mut tcp).await.is_err() {
                     return;
                 }
             }
         }
         http::ignore(tcp).await;
+    }
+
+    fn posted(&self, request: &http::Request) -> Option<http::Response> {
+        let http::Request { method, target, headers, body } = request;
+        let config = self.config_now();
+        let (answer, broadcasts) = config.handle_http(&self.commons, Timestamp::ZERO, method, target, headers, body);
+        broadcasts.into_iter().for_each(|broadcast| self.tell(None, &broadcast.into()));
+        answer.map(http::Response::from)
     }
 }
 
@@ -164,17 +203,15 @@ pub(crate) fn quick() -> PeerConfig {
     PeerConfig { upgrade_delay: quick, refusal_delay: quick, ..PeerConfig::default() }
 }
 
-/// Serves one socket to its end.
-async fn host(shared: Arc<Shared>, conn: ConnId, tcp: Async<TcpStream>, notes: Notes<PeerEvent>) {
-    if shared.config.upgrades == Upgrades::Unanswered || http::is_post(&tcp).await {
+/// Serves one connection to its end.
+async fn host(shared: Arc<Shared>, tcp: Async<TcpStream>) {
+    if shared.config.upgrades == Upgrades::Unanswered || !http::is_upgrade(&tcp).await {
         return shared.serve_http(tcp).await;
     }
     let Ok(request) = UpgradeRequest::read(rejoin_smol::plain(tcp)).await else { return };
     let headers: Vec<(Text, Text)> = request.headers().map(|(name, value)| (name.into(), value.into())).collect();
     let config = shared.config_now();
-    let scripted = lock(&shared.refusals).pop_front();
-    let checked = scripted.map_or_else(|| config.check_upgrade(&request.target(), &headers, Timestamp::ZERO), Err);
-    let upgrade = match checked {
+    let upgrade = match shared.check(&config, &request.target(), &headers) {
         Ok(upgrade) => upgrade,
         Err(refused) => {
             smol::Timer::after(refused.delay).await;
@@ -186,11 +223,8 @@ async fn host(shared: Arc<Shared>, conn: ConnId, tcp: Async<TcpStream>, notes: N
     let clock = Clock::new(runtime.now());
     let frame_bytes = config.frame_bytes * 2;
     let Ok(accepted) = request.accept(frame_bytes).await else { return };
-    let mut peer = SupabasePeer::new(config, upgrade, conn, Timestamp::ZERO).sharing(&shared.commons);
-    (shared.greeting)(&mut peer);
-    let (sender, orders) = async_channel::unbounded();
-    lock(&shared.peers).insert(conn, sender);
-    let bridge = PeerBridge { conn, shared: shared.clone(), orders: Box::pin(orders), notes };
+    let (conn, peer, orders) = shared.peer(config, upgrade);
+    let bridge = PeerBridge { conn, shared: shared.clone(), orders };
     Pump::new(peer, bridge, runtime, clock, frame_bytes).with_socket(conn, accepted.websocket).await;
     lock(&shared.peers).remove(&conn);
 }
@@ -199,7 +233,6 @@ struct PeerBridge {
     conn: ConnId,
     shared: Arc<Shared>,
     orders: Pin<Box<Receiver<Order>>>,
-    notes: Notes<PeerEvent>,
 }
 
 impl Bridge<SupabasePeer> for PeerBridge {
@@ -213,11 +246,7 @@ impl Bridge<SupabasePeer> for PeerBridge {
     }
 
     fn deliver(&mut self, _: &mut SupabasePeer, _: Timestamp, event: PeerEvent) {
-        if let Some(spread) = event.spread() {
-            self.shared.tell(Some(self.conn), &spread);
-        }
-        // A test need not look.
-        let _ = self.notes.send(event);
+        self.shared.note(self.conn, event);
     }
 
     fn publish(&mut self) {}

@@ -5,14 +5,19 @@ use std::net::TcpStream;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use rejoin_core::Text;
+use rejoin_core::phoenix::LongPollResponse;
 use rejoin_sim::supabase::HttpAnswer;
 use smol::Async;
 
-/// Whether what comes is no upgrade.
-pub(super) async fn is_post(tcp: &Async<TcpStream>) -> bool {
-    let mut first = [0];
-    matches!(tcp.peek(&mut first).await, Ok(1)) && first == *b"P"
+/// Whether what comes is an upgrade, which is left where it is. Clients write a request at once.
+pub(super) async fn is_upgrade(tcp: &Async<TcpStream>) -> bool {
+    let mut first = [0; 64];
+    let seen = tcp.peek(&mut first).await.unwrap_or_default();
+    let first = String::from_utf8_lossy(&first[..seen]);
+    first.starts_with("GET ") && !first.contains(LONG_POLL)
 }
+
+const LONG_POLL: &str = "/longpoll?";
 
 pub(super) struct Request {
     pub(super) method: String,
@@ -41,18 +46,40 @@ impl Request {
         tcp.read_exact(&mut body).await.ok()?;
         Some(Self { method, target, headers, body })
     }
+
+    pub(super) fn is_poll(&self) -> bool {
+        self.target.contains(LONG_POLL)
+    }
 }
 
-pub(super) async fn write(tcp: &mut Async<TcpStream>, answer: &HttpAnswer) -> io::Result<()> {
-    let reason = if answer.status == 202 { "Accepted" } else { "Whatever" };
-    let retry_after = answer.retry_after.map(|secs| format!("retry-after: {secs}\r\n")).unwrap_or_default();
-    let HttpAnswer { status, content_type, body, .. } = answer;
-    let text = format!(
-        "HTTP/1.1 {status} {reason}\r\ncontent-type: {content_type}\r\n{retry_after}content-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    tcp.write_all(text.as_bytes()).await?;
-    tcp.flush().await
+pub(super) struct Response {
+    status: u16,
+    headers: Vec<(Text, Text)>,
+    body: Vec<u8>,
+}
+
+impl Response {
+    pub(super) async fn write(self, tcp: &mut Async<TcpStream>) -> io::Result<()> {
+        let headers: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let (status, length) = (self.status, self.body.len());
+        let head = format!("HTTP/1.1 {status} Whatever\r\n{headers}content-length: {length}\r\n\r\n");
+        tcp.write_all(&[head.as_bytes(), &self.body].concat()).await?;
+        tcp.flush().await
+    }
+}
+
+impl From<HttpAnswer> for Response {
+    fn from(answer: HttpAnswer) -> Self {
+        let mut headers = vec![("content-type".into(), answer.content_type.into())];
+        headers.extend(answer.retry_after.map(|secs| ("retry-after".into(), secs.to_string().into())));
+        Self { status: answer.status, headers, body: answer.body.into() }
+    }
+}
+
+impl From<LongPollResponse> for Response {
+    fn from(LongPollResponse { status, headers, body, .. }: LongPollResponse) -> Self {
+        Self { status, headers, body: body.to_vec() }
+    }
 }
 
 /// Reads until the client hangs up, and says nothing.

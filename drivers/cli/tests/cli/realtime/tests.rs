@@ -68,3 +68,21 @@ fn a_project_may_be_broken_from_the_first_byte_on() {
     tcp.read_to_end(&mut answer).expect("it closes");
     assert_eq!(answer, b"");
 }
+
+#[test]
+fn clients_that_poll_hear_what_the_sockets_say() {
+    let project = Realtime::start();
+    let url = project.url();
+    for runtime in ["smol", "tokio"] {
+        let supabase = ["--dialect", "supabase", "--apikey", "sb_publishable_1"];
+        let listen = ["listen", &url, "room", "--json", "--transport", "longpoll", "--runtime", runtime];
+        let mut polling = Program::start(&[&listen[..], &supabase].concat());
+        polling.event("joined");
+        for transport in ["websocket", "longpoll"] {
+            let send = ["send", &url, "room", "said", r#"{"n":1}"#, "--transport", transport, "--runtime", runtime];
+            let sent = Program::start(&[&send[..], &supabase].concat()).ended();
+            assert_eq!(sent.code, Some(0), "{sent:?}");
+            assert_eq!(polling.event("broadcast")["payload"], serde_json::json!({ "n": 1 }));
+        }
+    }
+}
