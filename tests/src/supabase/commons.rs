@@ -103,10 +103,12 @@ impl Commons {
         self.lock().stored.push(stored);
     }
 
-    /// Who is present: the payload of a `presence_state`.
-    pub(super) fn state(&self, room: &Room) -> Payload {
+    /// Who is present on the channels of a topic, which is with `realtime:`: the payload of a
+    /// `presence_state`.
+    #[must_use]
+    pub fn present(&self, topic: &str, private: bool) -> Payload {
         let shared = self.lock();
-        listed(shared.rooms.get(room).into_iter().flatten())
+        listed(shared.rooms.get(&(topic.into(), private)).into_iter().flatten())
     }
 
     /// A key for whoever brings none: a UUID.

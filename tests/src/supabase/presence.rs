@@ -127,8 +127,8 @@ impl SupabasePeer {
     }
 
     fn send_presence_state(&mut self, topic: &Text) {
-        let (Some(room), Some(channel)) = (self.room(topic), self.channels.get(topic.as_str())) else { return };
-        let state = self.commons.state(&room);
+        let Some(channel) = self.channels.get(topic.as_str()) else { return };
+        let state = self.commons.present(topic, channel.private);
         let _stale = self.session.push(self.now, channel.id, "presence_state", state);
     }
 
