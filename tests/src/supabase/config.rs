@@ -171,7 +171,10 @@ impl Access {
     /// The same, but for `priv:bc…`, whose policies are about broadcasts only.
     #[must_use]
     pub fn recorded_presence(role: &str, topic: &str) -> Self {
-        if topic.starts_with("priv:bc") { Self::Nothing } else { Self::recorded(role, topic) }
+        match role {
+            "authenticated" if topic.starts_with("priv:bc") => Self::Nothing,
+            _ => Self::recorded(role, topic),
+        }
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Lab<W = ()> {
     pub seen: Vec<(Timestamp, PeerEvent)>,
     /// How long the token provider takes; default not at all.
     pub provider_delay: Duration,
+    /// What becomes of requests over HTTP.
+    pub web: Web,
     /// In which order the client's lanes are drained.
     pub polls: Polls,
     /// Who watches.
@@ -79,8 +81,6 @@ pub struct Lab<W = ()> {
     /// The questions to the provider, by when it answers.
     questions: VecDeque<(Timestamp, RequestId)>,
     network: Network,
-    /// What becomes of requests over HTTP.
-    pub web: Web,
     /// What was dialled.
     upgrades: BTreeMap<ConnId, ConnectRequest>,
 }

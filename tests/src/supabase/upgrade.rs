@@ -16,7 +16,7 @@ pub struct Upgrade {
     pub serializer: Serializer,
     /// The key, which joins without a token run as.
     pub key: Text,
-    /// Whether it is no socket at all but long-poll: text both ways, and no word is owed to stay.
+    /// Whether it is long-poll instead of a socket: text both ways, and polling is the sign of life.
     pub polls: bool,
 }
 
