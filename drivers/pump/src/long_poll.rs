@@ -49,6 +49,40 @@ impl Default for LongPollOptions {
 }
 
 /// The sessions of a long-poll endpoint, by their tokens. Clones are the same hub.
+///
+/// A server that lets clients in by WebSocket and by long-poll:
+///
+/// ```
+/// use rejoin_pump::core::ConnId;
+/// use rejoin_pump::core::phoenix::ServerConfig;
+/// use rejoin_pump::{AcceptOptions, Incoming, LongPollHub, LongPollSession, Runtime, serve, serve_long_poll};
+///
+/// async fn welcome<R: Runtime>(io: R::Io, runtime: R, hub: LongPollHub, conn: impl Fn() -> ConnId) {
+///     match Incoming::read(io).await {
+///         Ok(Incoming::Upgrade(request)) => {
+///             let Ok(accepted) = request.answer(&AcceptOptions::default()).await else { return };
+///             let config = ServerConfig::new(accepted.serializer);
+///             let (peer, events, pump) = serve(accepted.websocket, conn(), config, 64, runtime);
+///             // Spawn the pump, and talk to the client.
+///             # drop((peer, events, pump));
+///         }
+///         Ok(Incoming::Http(connection)) => {
+///             let admit = |session: LongPollSession| {
+///                 let config = ServerConfig::new(session.serializer());
+///                 let (peer, events, pump) = serve_long_poll(session, conn(), config, 64, runtime.clone());
+///                 // Spawn both: the connection is still needed for other requests.
+///                 # drop((peer, events, pump));
+///             };
+///             hub.serve(connection, runtime.clone(), admit).await;
+///         }
+///         // Nothing that could be answered.
+///         _ => {}
+///     }
+/// }
+/// ```
+///
+/// What is logged at the level `TRACE` has every credential in it, as with
+/// [`HttpClient`](crate::HttpClient).
 #[derive(Clone)]
 pub struct LongPollHub {
     shared: Arc<Shared>,
