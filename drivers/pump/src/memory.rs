@@ -39,7 +39,7 @@
 //! # });
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -66,7 +66,8 @@ const UNIX_TIME: Duration = Duration::from_secs(1_800_000_000);
 #[must_use]
 pub fn network() -> (MemoryRuntime, MemoryListener) {
     let (dialled, accepted) = async_channel::bounded(BACKLOG);
-    let time = Arc::new(Mutex::new(Time { now: Instant::now(), unix_time: UNIX_TIME, sleepers: Vec::new() }));
+    let (now, unix_time) = (Instant::now(), UNIX_TIME);
+    let time = Arc::new(Mutex::new(Time { now, unix_time, sleepers: BTreeMap::new(), last_sleeper: 0 }));
     (MemoryRuntime { dialled, time }, MemoryListener { accepted })
 }
 
@@ -80,7 +81,8 @@ pub struct MemoryRuntime {
 struct Time {
     now: Instant,
     unix_time: Duration,
-    sleepers: Vec<(Instant, Waker)>,
+    sleepers: BTreeMap<u64, (Instant, Waker)>,
+    last_sleeper: u64,
 }
 
 impl MemoryRuntime {
@@ -90,11 +92,14 @@ impl MemoryRuntime {
         time.now += by;
         time.unix_time += by;
         let now = time.now;
-        let (due, waiting) = time.sleepers.drain(..).partition(|(at, _)| *at <= now);
-        time.sleepers = waiting;
+        let mut due = Vec::new();
+        time.sleepers.retain(|_, (at, waker)| {
+            let is_due = *at <= now;
+            due.extend(is_due.then(|| waker.clone()));
+            !is_due
+        });
         drop(time);
-        let due: Vec<(Instant, Waker)> = due;
-        due.into_iter().for_each(|(_, waker)| waker.wake());
+        due.into_iter().for_each(Waker::wake);
     }
 
     /// Moves the wall clock only, as when a laptop sleeps with its lid closed: timers stand still
@@ -124,7 +129,9 @@ impl Runtime for MemoryRuntime {
     }
 
     fn sleep_until(&self, deadline: Instant) -> MemorySleep {
-        MemorySleep { deadline, time: self.time.clone() }
+        let mut time = lock(&self.time);
+        time.last_sleeper += 1;
+        MemorySleep { deadline, id: time.last_sleeper, time: self.time.clone() }
     }
 
     fn now(&self) -> Instant {
@@ -171,7 +178,16 @@ impl fmt::Debug for MemoryListener {
 /// Completes when the network's time has reached its deadline.
 pub struct MemorySleep {
     deadline: Instant,
+    /// A task may have several.
+    id: u64,
     time: Arc<Mutex<Time>>,
+}
+
+impl Drop for MemorySleep {
+    fn drop(&mut self) {
+        // A waker may own a task with further sleeps in it: it is dropped after the lock is free.
+        let _sleeper = lock(&self.time).sleepers.remove(&self.id);
+    }
 }
 
 impl Future for MemorySleep {
@@ -182,8 +198,7 @@ impl Future for MemorySleep {
         if time.now >= self.deadline {
             return Poll::Ready(());
         }
-        time.sleepers.retain(|(_, waker)| !waker.will_wake(cx.waker()));
-        time.sleepers.push((self.deadline, cx.waker().clone()));
+        time.sleepers.insert(self.id, (self.deadline, cx.waker().clone()));
         Poll::Pending
     }
 }

@@ -92,6 +92,28 @@ fn a_lost_session_is_opened_anew_and_its_channels_are_joined_again() {
 }
 
 #[test]
+fn a_poll_or_a_push_that_is_not_answered_for_twenty_seconds_ends_the_connection() {
+    for pushes in [false, true] {
+        let mut lab = Lab::new();
+        let (mut get, mut post, room, mut events) = lab.joined();
+        if pushes {
+            let push = Push::new("shout", Payload::EMPTY).without_reply();
+            let _ticket = room.push(push).now_or_never().unwrap().unwrap();
+            lab.rig.settle();
+            lab.rig.advance(Duration::from_secs(10));
+            lab.answer(&mut get, r#"{"status":204}"#);
+            assert!(post.heard().contains("shout"));
+        }
+        lab.rig.advance(Duration::from_millis(if pushes { 9_999 } else { 19_999 }));
+        assert!(events.next().now_or_never().is_none());
+        lab.rig.advance(Duration::from_millis(1));
+        assert!(matches!(events.next().now_or_never(), Some(Some(ChannelEvent::Errored { .. }))));
+        get.heard();
+        assert!(get.has_ended() && post.has_ended() == pushes, "what is under way is given up");
+    }
+}
+
+#[test]
 fn a_client_that_closes_sends_what_was_pushed_and_drops_its_poll() {
     let mut lab = Lab::new();
     let (mut get, mut post, room, _events) = lab.joined();
