@@ -17,7 +17,6 @@ use rejoin_core::{ConnId, Frame, Payload, Text, Timestamp};
 
 use crate::clock::Clock;
 use crate::errors::ClosedError;
-use crate::link::Up;
 use crate::long_poll::LongPollSession;
 use crate::pump::{Bridge, Pump};
 use crate::queue::{Lossy, Sink, Source, queue};
@@ -36,8 +35,7 @@ pub fn serve<R: Runtime>(
     commands: usize,
     runtime: R,
 ) -> (Peer, PeerEvents, impl Future<Output = ()> + Send) {
-    let clock = Clock::new(runtime.now());
-    converse(Up::websocket(conn, websocket), config, commands, runtime, clock)
+    converse(conn, config, commands, runtime, move |pump| pump.with_socket(conn, websocket))
 }
 
 /// Serves a long-poll session as [`serve`] serves a socket, in a conversation that looks the same.
@@ -53,28 +51,29 @@ pub fn serve_long_poll<R: Runtime>(
     commands: usize,
     runtime: R,
 ) -> (Peer, PeerEvents, impl Future<Output = ()> + Send) {
-    let start = runtime.now();
-    let clock = Clock::new(start);
     (config.serializer, config.idle_timeout) = (session.serializer(), None);
-    let up = session.into_connection(conn, clock.timestamp(start));
-    converse(up, config, commands, runtime, clock)
+    converse(conn, config, commands, runtime, move |pump| pump.with_long_poll(conn, session))
 }
 
 fn converse<R: Runtime>(
-    up: Up<R::Io>,
+    conn: ConnId,
     config: ServerConfig,
     commands: usize,
     runtime: R,
-    clock: Clock,
+    connected: impl FnOnce(PeerPump<R>) -> PeerPump<R>,
 ) -> (Peer, PeerEvents, impl Future<Output = ()> + Send) {
-    let (conn, frame_bytes) = (up.conn, config.frame_bytes);
-    let session = ServerSession::new(config, conn, clock.timestamp(runtime.now()));
+    let start = runtime.now();
+    let clock = Clock::new(start);
+    let frame_bytes = config.frame_bytes;
+    let session = ServerSession::new(config, conn, clock.timestamp(start));
     let (sink, source) = queue(Inflow::CAPACITY, true);
     let (sender, receiver) = async_channel::bounded(commands.max(1));
     let bridge = PeerBridge { commands: Box::pin(receiver), events: sink };
-    let pump = Pump::new(session, bridge, runtime, clock, frame_bytes).with_connection(up).until_finished();
+    let pump = connected(Pump::new(session, bridge, runtime, clock, frame_bytes)).until_finished();
     (Peer { conn, commands: sender }, PeerEvents { source }, pump)
 }
+
+type PeerPump<R> = Pump<ServerSession, PeerBridge, R>;
 
 /// A handle to one socket. Cheap to clone. What it is asked for after the socket is gone is an
 /// error; what it is asked for about a channel that is gone does nothing.

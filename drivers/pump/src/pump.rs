@@ -16,6 +16,7 @@ use rejoin_core::{
 use crate::clock::{Clock, WallClock};
 use crate::http::{Http, HttpClient};
 use crate::link::{Link, Read, Up, dial_long_poll};
+use crate::long_poll::LongPollSession;
 use crate::read_ahead::ReadAhead;
 use crate::runtime::{BoxFuture, Runtime};
 use crate::tap::{Direction, Tap};
@@ -116,13 +117,17 @@ impl<M: Machine, B, R: Runtime> Pump<M, B, R> {
 
     /// The same pump, with a socket that is open already.
     #[must_use]
-    pub fn with_socket(self, conn: ConnId, websocket: WebSocketStream<ReadAhead<R::Io>>) -> Self {
-        self.with_connection(Up::websocket(conn, websocket))
+    pub fn with_socket(mut self, conn: ConnId, websocket: WebSocketStream<ReadAhead<R::Io>>) -> Self {
+        self.link = Link::Up(Box::new(Up::websocket(conn, websocket)));
+        self
     }
 
-    /// The same pump, with a connection that is open already.
-    pub(crate) fn with_connection(mut self, up: Up<R::Io>) -> Self {
-        self.link = Link::Up(Box::new(up));
+    /// The same pump, with a long-poll session, whose client is let in. The machine must not take a
+    /// silent client for a dead one: a client that does not poll is gone, which the connection tells.
+    #[must_use]
+    pub fn with_long_poll(mut self, conn: ConnId, session: LongPollSession) -> Self {
+        let now = self.clock.timestamp(self.runtime.now());
+        self.link = Link::Up(Box::new(session.into_connection(conn, now)));
         self
     }
 

@@ -11,3 +11,4 @@ mod client;
 mod long_poll;
 mod long_poll_client;
 mod long_poll_endpoint;
+mod supabase;

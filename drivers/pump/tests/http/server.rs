@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
-use async_channel::{Receiver, Sender};
+use async_channel::Sender;
 use futures_util::FutureExt;
 use futures_util::future::join;
 use futures_util::stream::{FuturesUnordered, Stream};
@@ -35,24 +35,21 @@ struct Member {
     peer: Peer,
 }
 
-type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 impl Server {
     /// Serves every connection of a network, and all that comes of them.
     pub(crate) async fn run(self, listener: MemoryListener, runtime: MemoryRuntime, hub: LongPollHub) {
-        let (jobs, started) = async_channel::unbounded::<Job>();
-        let accepting = async {
+        run_all(|jobs| async move {
             while let Some(io) = listener.accept_io().await {
                 self.0.connections.fetch_add(1, Ordering::SeqCst);
                 let (visit, state) =
                     (self.clone().visit(io, runtime.clone(), hub.clone(), jobs.clone()), self.0.clone());
-                start(&jobs, async move {
+                jobs.start(async move {
                     visit.await;
                     state.connections.fetch_sub(1, Ordering::SeqCst);
                 });
             }
-        };
-        join(accepting, run_all(started)).await;
+        })
+        .await;
     }
 
     /// Connections that were not let go.
@@ -80,7 +77,7 @@ impl Server {
         }
     }
 
-    async fn visit(self, io: MemoryIo, runtime: MemoryRuntime, hub: LongPollHub, jobs: Sender<Job>) {
+    async fn visit(self, io: MemoryIo, runtime: MemoryRuntime, hub: LongPollHub, jobs: Jobs) {
         match Incoming::read(io).await {
             Ok(Incoming::Upgrade(request)) if self.0.refuses_upgrades.load(Ordering::SeqCst) => {
                 let _ = request.refuse(502, "no upgrades here").await;
@@ -95,7 +92,7 @@ impl Server {
                 let clock = runtime.clone();
                 let admit = |session: LongPollSession| {
                     if !self.0.refuses_sessions.load(Ordering::SeqCst) {
-                        start(&jobs, self.clone().attend(session, runtime.clone()));
+                        jobs.start(self.clone().attend(session, runtime.clone()));
                     }
                 };
                 hub.serve(connection, clock, admit).await;
@@ -153,11 +150,23 @@ impl Server {
     }
 }
 
-fn start(jobs: &Sender<Job>, job: impl Future<Output = ()> + Send + 'static) {
-    jobs.try_send(Box::pin(job)).expect("jobs are run");
+type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Where futures are run in the background.
+#[derive(Clone)]
+pub(crate) struct Jobs(Sender<Job>);
+
+impl Jobs {
+    pub(crate) fn start(&self, job: impl Future<Output = ()> + Send + 'static) {
+        self.0.try_send(Box::pin(job)).expect("jobs are run");
+    }
 }
 
-async fn run_all(started: Receiver<Job>) {
+/// Runs a future and all that it starts.
+pub(crate) async fn run_all<F: Future<Output = ()> + Send + 'static>(first: impl FnOnce(Jobs) -> F) {
+    let (sender, started) = async_channel::unbounded();
+    let jobs = Jobs(sender);
+    jobs.start(first(jobs.clone()));
     let (mut started, mut running) = (Box::pin(started), FuturesUnordered::new());
     poll_fn(|cx| {
         loop {
