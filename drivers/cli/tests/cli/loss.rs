@@ -4,11 +4,11 @@ use std::net::TcpListener;
 
 use crate::program::{Program, run};
 
-fn a_listener_survives(runtime: &str, vsn: &str) {
+fn a_listener_survives(runtime: &str, vsn: &str, transport: &str) {
     let (server, address) = Program::serve("127.0.0.1:0", runtime);
     let url = format!("ws://{address}/socket");
-    let mut listening =
-        Program::start(&["listen", &url, "room:lobby", "--json", "--runtime", runtime, "--vsn", vsn, "--count", "1"]);
+    let how = ["--json", "--count", "1", "--runtime", runtime, "--vsn", vsn, "--transport", transport];
+    let mut listening = Program::start(&[&["listen", &url, "room:lobby"][..], &how].concat());
     assert_eq!(listening.event("joined")["again"], false);
 
     server.kill();
@@ -27,12 +27,22 @@ fn a_listener_survives(runtime: &str, vsn: &str) {
 
 #[test]
 fn a_listener_survives_the_death_of_its_server_on_smol() {
-    a_listener_survives("smol", "1");
+    a_listener_survives("smol", "1", "websocket");
 }
 
 #[test]
 fn a_listener_survives_the_death_of_its_server_on_tokio() {
-    a_listener_survives("tokio", "2");
+    a_listener_survives("tokio", "2", "websocket");
+}
+
+#[test]
+fn a_listener_by_long_poll_survives_the_death_of_its_server_on_smol() {
+    a_listener_survives("smol", "2", "longpoll");
+}
+
+#[test]
+fn a_listener_by_long_poll_survives_the_death_of_its_server_on_tokio() {
+    a_listener_survives("tokio", "1", "longpoll");
 }
 
 #[test]
