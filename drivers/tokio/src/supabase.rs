@@ -3,7 +3,13 @@
 //! ```no_run
 //! use rejoin_tokio::core::Payload;
 //! use rejoin_tokio::core::supabase::{Broadcast, ChannelConfig, Config};
-//! use rejoin_tokio::supabase::{self, Listen};
+//! use rejoin_tokio::supabase::{self, Typed};
+//!
+//! #[derive(Debug, serde::Deserialize)]
+//! struct Cursor {
+//!     x: f64,
+//!     y: f64,
+//! }
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,12 +18,15 @@
 //! let pump = tokio::spawn(pump);
 //!
 //! let room = client.channel("room", ChannelConfig::default().broadcast_ack())?;
-//! let mut cursors = room.listen(Listen::broadcast("cursor")).await?;
+//! let mut cursors = room.broadcasts::<Cursor>("cursor").await?;
 //! room.subscribe().await?;
 //! let ticket = room.broadcast(Broadcast::new("hello", Payload::json("world")?)).await?;
 //! println!("{:?}", ticket.await?);
-//! while let Some(event) = cursors.next().await {
-//!     println!("{event:?}");
+//! while let Some(heard) = cursors.next().await {
+//!     match heard {
+//!         Typed::Message(cursor) => println!("{} {}", cursor.payload.x, cursor.payload.y),
+//!         other => println!("{other:?}"),
+//!     }
 //! }
 //! client.close().await;
 //! pump.await?;

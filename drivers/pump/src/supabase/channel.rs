@@ -57,7 +57,7 @@ impl Channel {
 
     /// Wants to be in the channel, through every loss, until [`unsubscribe`](Channel::unsubscribe).
     /// Resolves when the session has taken note, not when the server has answered: see
-    /// [`Listener::subscribed`]. Subscribing twice is fine.
+    /// [`Channel::wait_ready`]. Subscribing twice is fine.
     ///
     /// # Errors
     /// If another handle holds the topic with another configuration, there are too many channels, or

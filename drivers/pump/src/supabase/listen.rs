@@ -47,7 +47,7 @@ impl Listen {
         Self(if event == "*" { What::Broadcasts } else { What::Broadcast(event) })
     }
 
-    /// Database changes, for whichever of the channel's bindings.
+    /// Database changes, for whichever of the channel's bindings; all of a topic of the legacy API.
     #[must_use]
     pub const fn postgres_changes() -> Self {
         Self(What::Changes)

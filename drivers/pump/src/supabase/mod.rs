@@ -2,10 +2,18 @@
 //! that may be attached at any time. The same types on every runtime.
 //!
 //! ```
-//! use rejoin_pump::core::supabase::{Broadcast, ChannelConfig, Config};
+//! use std::time::Duration;
+//!
 //! use rejoin_pump::core::Payload;
-//! use rejoin_pump::supabase::{ChannelEvent, ConnectOptions, Listen, connect_with};
+//! use rejoin_pump::core::supabase::{Broadcast, ChannelConfig, Config};
+//! use rejoin_pump::supabase::{ConnectOptions, Typed, connect_with};
 //! # use rejoin_pump::memory;
+//!
+//! #[derive(Debug, serde::Deserialize)]
+//! struct Cursor {
+//!     x: f64,
+//!     y: f64,
+//! }
 //!
 //! # let (runtime, _listener) = memory::network();
 //! # let run = async {
@@ -13,13 +21,15 @@
 //! let (client, pump) = connect_with(config, ConnectOptions::default(), runtime);
 //! // Spawn the pump; then:
 //! let room = client.channel("room", ChannelConfig::default().broadcast_ack())?;
-//! let mut cursors = room.listen(Listen::broadcast("cursor")).await?;
+//! let mut cursors = room.broadcasts::<Cursor>("cursor").await?;
 //! room.subscribe().await?;
+//! room.wait_ready(Duration::from_secs(10)).await?;
 //! let ticket = room.broadcast(Broadcast::new("hello", Payload::json("world")?)).await?;
 //! println!("{:?}", ticket.await?);
-//! while let Some(event) = cursors.next().await {
-//!     if let ChannelEvent::Broadcast { payload, .. } = event {
-//!         println!("{:?}", payload.as_json());
+//! while let Some(heard) = cursors.next().await {
+//!     match heard {
+//!         Typed::Message(cursor) => println!("{} {}", cursor.payload.x, cursor.payload.y),
+//!         other => println!("{other:?}"),
 //!     }
 //! }
 //! # drop(pump);
@@ -27,6 +37,20 @@
 //! # };
 //! # drop(run);
 //! ```
+//!
+//! # How to listen
+//!
+//! | what for | how |
+//! |---|---|
+//! | broadcasts of one event, as a type | [`Channel::broadcasts`] |
+//! | rows of one binding, as a type | [`Channel::changes`] |
+//! | who is present | [`Channel::presence`] |
+//! | anything, as it comes | [`Channel::listen`] |
+//! | many channels, in one stream | [`Channel::listen_into`] |
+//! | the connection and the token | [`Client::connection_events`] |
+//!
+//! Whatever is listened for, a stream says when something may be missing in it:
+//! [`ChannelEvent::is_loss`].
 
 mod bridge;
 mod channel;

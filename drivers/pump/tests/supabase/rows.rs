@@ -1,7 +1,7 @@
 //! Database changes: who hears which, as what, and since when they flow.
 
 use rejoin_core::supabase::{
-    ChangeKind, ChannelConfig, PostgresBinding, PostgresEvent, PostgresFailure, SubscribeFailure, Trouble,
+    ChangeKind, ChannelConfig, CloseReason, PostgresBinding, PostgresEvent, PostgresFailure, SubscribeFailure, Trouble,
 };
 use rejoin_pump::Inflow;
 use rejoin_pump::supabase::{
@@ -226,5 +226,5 @@ fn whoever_waits_for_a_channel_that_cannot_be_had_hears_so_at_once() {
     let (room, _) = lab.join(&client, "room", ChannelConfig::default());
     assert_eq!(lab.wait(room.wait_ready(secs(0))), Ok(()), "without bindings it is ready when it is joined");
     lab.wait(client.close());
-    assert_eq!(lab.wait(room.wait_ready(secs(9))), Err(NotReady::ClientClosed));
+    assert_eq!(lab.wait(room.wait_ready(secs(9))), Err(NotReady::Closed(CloseReason::SessionClosed)));
 }
