@@ -30,8 +30,10 @@ async fn main() -> Result<(), Failure> {
                 let old: Option<Value> = change.raw.old_record()?;
                 println!("{:?} {} (before: {})", change.kind, shown(change.new.as_ref()), shown(old.as_ref()));
             }
-            Typed::Channel(ChannelEvent::PostgresReady { .. }) => println!("-- changes flow: read the table now"),
-            Typed::Channel(event) if event.is_loss() => println!("-- read the table again: {event:?}"),
+            // What changed before is not told.
+            Typed::Channel(ChannelEvent::PostgresReady { .. } | ChannelEvent::Lagged { .. }) => {
+                println!("-- now is the time to read the table");
+            }
             other => println!("-- {other:?}"),
         }
     }

@@ -122,9 +122,8 @@ impl Channel {
     ///             (None, Some(key)) => println!("{}: gone", key.id),
     ///             (None, None) => println!("{:?}", change.raw.details()?.errors),
     ///         },
-    ///         // Before changes flow, rows may change unheard: this is the time to read the table.
-    ///         Typed::Channel(ChannelEvent::PostgresReady { .. }) => fetch_all().await,
-    ///         Typed::Channel(event) if event.is_loss() => fetch_all().await,
+    ///         // What changed before is not told: this is the time to read the table.
+    ///         Typed::Channel(ChannelEvent::PostgresReady { .. } | ChannelEvent::Lagged { .. }) => fetch_all().await,
     ///         _ => {}
     ///     }
     /// }
