@@ -19,6 +19,9 @@ pub enum SubscribeError {
     /// The configuration has no such binding, so that the server is not asked for those changes: add
     /// it with `ChannelConfig::postgres_changes`, for every handle of the topic.
     UnknownBinding,
+    /// The configuration is without presence, so that nobody would ever be seen: add it with
+    /// `ChannelConfig::presence`, for every handle of the topic.
+    PresenceNotEnabled,
     /// The client or the inbox is closed.
     Closed,
 }
@@ -60,6 +63,9 @@ impl fmt::Display for SubscribeError {
             ),
             Self::UnknownBinding => {
                 f.write_str("the channel does not ask for these database changes; add the binding to its configuration")
+            }
+            Self::PresenceNotEnabled => {
+                f.write_str("the channel is configured without presence; add presence to its configuration")
             }
             Self::Closed => f.write_str("the client or the inbox is closed"),
         }

@@ -13,8 +13,8 @@ use rejoin_core::{Payload, Text, Timestamp};
 use crate::queue::Lossy;
 use crate::stream::WEIGHT_BYTES;
 
-/// Something that happened on a channel. Everything but messages reaches every
-/// [`Listener`](super::Listener).
+/// Something that happened on a channel. Messages, rows and members reach whoever listens to them, the
+/// channel's own life reaches every [`Listener`](super::Listener).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChannelEvent {

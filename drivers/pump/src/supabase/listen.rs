@@ -60,7 +60,8 @@ impl Listen {
         Self(What::ChangesOf(Box::new(binding.clone())))
     }
 
-    /// Who is present, and how that changes.
+    /// Who is present, and how that changes; [`Channel::presence`](super::Channel::presence) remembers
+    /// the members. A listener that lags asks for them: [`Channel::presence_state`](super::Channel::presence_state).
     #[must_use]
     pub const fn presence() -> Self {
         Self(What::Presence)

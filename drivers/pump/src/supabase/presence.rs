@@ -29,8 +29,7 @@ pub struct PresenceStream {
 }
 
 impl Channel {
-    /// Who is present on the channel, from now on, which has to be subscribed
-    /// [with presence](rejoin_core::supabase::ChannelConfig::presence).
+    /// Who is present on the channel, from now on.
     ///
     /// ```
     /// # use rejoin_pump::core::Payload;
@@ -58,8 +57,12 @@ impl Channel {
     /// ```
     ///
     /// # Errors
-    /// If the client is closed.
+    /// If the channel's configuration is [without presence](rejoin_core::supabase::ChannelConfig::presence),
+    /// or the client is closed.
     pub async fn presence(&self) -> Result<PresenceStream, SubscribeError> {
+        if !self.config().presence.enabled {
+            return Err(SubscribeError::PresenceNotEnabled);
+        }
         let listener = self.listen(Listen::presence()).await?;
         Ok(PresenceStream { listener, roster: Roster::default() })
     }

@@ -3,7 +3,7 @@
 use rejoin_core::Payload;
 use rejoin_core::phoenix::{Meta, PresenceChange, PushOutcome};
 use rejoin_core::supabase::{ChannelConfig, TrackError};
-use rejoin_pump::supabase::{Channel, ChannelEvent, Client, Listen, PresenceStream, Typed};
+use rejoin_pump::supabase::{Channel, ChannelEvent, Client, Listen, PresenceStream, SubscribeError, Typed};
 use rejoin_pump::{PushFailed, PushState, PushTicket};
 use serde_json::{Value, json};
 
@@ -86,6 +86,7 @@ fn what_cannot_be_tracked_is_the_tickets_answer() {
     let (plain, _ears) = lab.join(&client, "plain", ChannelConfig::default());
     assert_eq!(refused(&mut lab, &plain, &json!({})), PushFailed::Untrackable(TrackError::PresenceNotEnabled));
     assert_eq!(lab.wait(plain.presence_state()), Ok(None));
+    assert_eq!(lab.wait(plain.presence()).err(), Some(SubscribeError::PresenceNotEnabled));
     let stranger = client.channel("room", present()).unwrap();
     assert_eq!(refused(&mut lab, &stranger, &json!({})), PushFailed::Untrackable(TrackError::UnknownChannel));
     assert_eq!(lab.wait(stranger.presence_state()), Ok(None));
