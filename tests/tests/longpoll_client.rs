@@ -125,7 +125,7 @@ fn an_attempt_that_opens_nothing_fails_with_what_the_server_said() {
         response.retry_after = Some(Duration::from_secs(9));
         response
     };
-    let portal = OpenError::io("what answered the poll is no Phoenix long-poll; check the URL");
+    let portal = refused(200, "what answered the poll is no Phoenix long-poll; check the URL");
     for (result, expected) in [
         (says(r#"{"status":403}"#), refused(403, "")),
         (says(r#"{"status":410}"#), refused(410, "")),

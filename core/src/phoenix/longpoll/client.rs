@@ -210,7 +210,7 @@ impl LongPoll {
                 Some(answer) if answer.status >= 400 => {
                     OpenError::refused(answer.status, response.retry_after, String::new())
                 }
-                _ => OpenError::io("what answered the poll is no Phoenix long-poll; check the URL"),
+                _ => OpenError::refused(200, None, "what answered the poll is no Phoenix long-poll; check the URL"),
             },
         };
         self.state = State::Closed;
