@@ -140,7 +140,7 @@ pub(crate) struct ListenArgs {
     /// Print one JSON object a line instead of text.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Exit after N messages and broadcasts.
+    /// Exit after N messages, broadcasts and rows.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) count: Option<String>,
     /// Exit after this time, such as 30s.

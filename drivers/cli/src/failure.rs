@@ -24,6 +24,14 @@ impl Failure {
         Self::Broken(what.to_string())
     }
 
+    /// Something else than a realtime socket lives at the URL, if it has refused to connect with what
+    /// is a success or a redirection elsewhere: a web page, as a rule.
+    pub(crate) fn elsewhere(http_status: Option<u16>) -> Option<Self> {
+        let status = http_status.filter(|status| (200..400).contains(status))?;
+        let what = format!("what answers there (HTTP {status}) is no realtime socket; check the path, and try https");
+        Some(Self::usage("URL", what))
+    }
+
     pub(crate) fn report(&self) -> ExitCode {
         let (Self::Usage(what) | Self::Broken(what)) = self;
         // Servers and files have a say in some of these; they get one line and no control characters.

@@ -90,7 +90,8 @@ impl Job for Listen {
         let open = topics.iter().cloned().collect();
         let session = Session { host, interrupts: self.interrupts, time, recording };
         let has_token_source = setup.has_token_source();
-        let prints = Prints { printer: Printer::new(json), open, has_token_source, stuck: false, wanted: count };
+        let printer = Printer::new(json);
+        let prints = Prints { printer, open, connected: false, has_token_source, stuck: false, wanted: count };
         match setup {
             Setup::Phoenix(setup) => {
                 let (ears, pump) = setup.join(&session.host, &topics, recorder).await?;
@@ -149,7 +150,7 @@ impl<H: Host> Session<H> {
         }
         match ending {
             Ending::AsAsked => Ok(()),
-            Ending::Failed(reason) => Err(Failure::broken(reason)),
+            Ending::Failed(failure) => Err(failure),
         }
     }
 }
@@ -164,16 +165,18 @@ struct Prints {
     printer: Printer,
     /// Topics that may yet be joined, or are.
     open: BTreeSet<Text>,
+    /// Whether there ever was a connection.
+    connected: bool,
     has_token_source: bool,
     /// Whether one of them was lost for want of another token.
     stuck: bool,
-    /// Messages that are still wanted.
+    /// Messages, broadcasts and rows that are still wanted.
     wanted: Option<u64>,
 }
 
 enum Ending {
     AsAsked,
-    Failed(String),
+    Failed(Failure),
 }
 
 impl<E: Ears> Listener<E> {
@@ -200,7 +203,7 @@ impl<E: Ears> Listener<E> {
                     }
                 }
             };
-            let Some(event) = event else { return Ending::Failed("the client ended by itself".into()) };
+            let Some(event) = event else { return Ending::Failed(Failure::broken("the client ended by itself")) };
             match self.print(&event) {
                 Ok(None) => {}
                 Ok(Some(ending)) => return ending,
@@ -231,7 +234,7 @@ impl<E: Ears> Listener<E> {
 
 impl Prints {
     fn print(&mut self, line: &Line<'_>) -> Result<Option<Ending>, ReaderGone> {
-        let is_message = matches!(line.event, "message" | "broadcast");
+        let is_message = matches!(line.event, "message" | "broadcast" | "postgres_change");
         if is_message && let Some(wanted) = &mut self.wanted {
             // While the connection is being closed more may come than was asked for.
             if *wanted == 0 {
@@ -242,7 +245,12 @@ impl Prints {
         self.printer.print(line)?;
         if line.event == "gave_up" {
             let attempts = line.reason.as_deref().unwrap_or_default();
-            return Ok(Some(Ending::Failed(format!("gave up: {attempts}"))));
+            return Ok(Some(Ending::Failed(Failure::broken(format!("gave up: {attempts}")))));
+        }
+        self.connected |= line.event == "connected";
+        // One that was a socket before may become one again.
+        if let Some(elsewhere) = Failure::elsewhere(line.http_status).filter(|_| !self.connected) {
+            return Ok(Some(Ending::Failed(elsewhere)));
         }
         let stuck = line.retry == Some(Retry::OnToken) && !self.has_token_source;
         if let Some(topic) = line.topic.filter(|_| stuck || line.event == "channel_closed") {
@@ -251,10 +259,10 @@ impl Prints {
         }
         Ok(match (self.open.is_empty(), self.wanted) {
             (_, Some(0)) => Some(Ending::AsAsked),
-            (true, _) if self.stuck => Some(Ending::Failed(
-                "every channel is closed or would need another access token; give --token-file, or the --token of a user who may join".into(),
-            )),
-            (true, _) => Some(Ending::Failed("every channel is closed for good".into())),
+            (true, _) if self.stuck => Some(Ending::Failed(Failure::broken(
+                "every channel is closed or would need another access token; give --token-file, or the --token of a user who may join",
+            ))),
+            (true, _) => Some(Ending::Failed(Failure::broken("every channel is closed for good"))),
             _ => None,
         })
     }

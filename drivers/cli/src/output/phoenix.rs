@@ -1,6 +1,6 @@
 //! The lines of Phoenix's events.
 
-use rejoin_core::phoenix::JoinFailure;
+use rejoin_core::phoenix::{JoinFailure, LossReason};
 use rejoin_pump::{ChannelEvent, ConnectionEvent};
 
 use super::line::{Line, Retry};
@@ -41,8 +41,9 @@ impl<'a> Line<'a> {
         match event {
             ConnectionEvent::Connected => Self { event: "connected", ..Self::default() },
             ConnectionEvent::Disconnected { reason, retry_in } => {
-                let reason = Some(reason.to_string());
-                Self { event: "disconnected", reason, retry: retry_in.map(Retry::In), ..Self::default() }
+                let http_status = if let LossReason::Open(error) = reason { error.status } else { None };
+                let (reason, retry) = (Some(reason.to_string()), retry_in.map(Retry::In));
+                Self { event: "disconnected", reason, http_status, retry, ..Self::default() }
             }
             ConnectionEvent::HeartbeatAnswered { rtt, .. } => {
                 Self { event: "heartbeat", rtt: Some(*rtt), ..Self::default() }

@@ -137,6 +137,8 @@ enum Step {
     /// There is no connection, or no longer.
     Lost(String),
     Joined,
+    /// Something else than a realtime socket lives at the URL.
+    Elsewhere(Failure),
     /// The join is tried again.
     Delayed(String),
     /// It will not be joined.
@@ -192,7 +194,8 @@ impl<H: Host> Errand<H> {
         let within = shown_time(self.timeout);
         match (outcome, last) {
             (Some(Ok(())), _) => Ok(()),
-            (Some(Err(what)), _) => Err(fail(what)),
+            (Some(Err(Barred::No(what))), _) => Err(fail(what)),
+            (Some(Err(Barred::Elsewhere(failure))), _) => Err(failure),
             (None, Some((what, why))) => Err(fail(format!("{what} within {within}: {why}"))),
             (None, None) => Err(fail(format!("no answer within {within}"))),
         }
@@ -247,18 +250,25 @@ impl<H: Host> Errand<H> {
 
 /// A server that may be about to start is tried again; one that said no is not. `last` is why there
 /// is nothing yet.
-async fn until_joined(room: &mut impl Room, last: &mut Option<(&'static str, String)>) -> Result<(), String> {
+async fn until_joined(room: &mut impl Room, last: &mut Option<(&'static str, String)>) -> Result<(), Barred> {
     while let Some(step) = room.next().await {
         match step {
             Step::Joined => return Ok(()),
-            Step::Refused(why) | Step::Closed(why) => return Err(why),
+            Step::Refused(why) | Step::Closed(why) => return Err(Barred::No(why)),
+            Step::Elsewhere(failure) => return Err(Barred::Elsewhere(failure)),
             Step::Connected => *last = None,
             Step::Lost(why) => *last = Some(("no connection", why)),
             Step::Delayed(why) => *last = Some(("not let in", why)),
             Step::Other => {}
         }
     }
-    Err("the client ended by itself".into())
+    Err(Barred::No("the client ended by itself".into()))
+}
+
+/// Why a topic will not be joined.
+enum Barred {
+    No(String),
+    Elsewhere(Failure),
 }
 
 /// Waits for the oldest push; its failure is the command's.

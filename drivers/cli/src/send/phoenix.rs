@@ -63,12 +63,7 @@ impl Room for PhoenixRoom {
             }
             InboxEvent::Channel { event: ChannelEvent::Closed { reason }, .. } => Step::Closed(reason.to_string()),
             InboxEvent::Connection(ConnectionEvent::Connected) => Step::Connected,
-            InboxEvent::Connection(ConnectionEvent::Disconnected { reason, .. }) => match &reason {
-                LossReason::Open(error) if error.status.is_some_and(|status| (400..429).contains(&status)) => {
-                    Step::Refused(reason.to_string())
-                }
-                _ => Step::Lost(reason.to_string()),
-            },
+            InboxEvent::Connection(ConnectionEvent::Disconnected { reason, .. }) => of_loss(&reason),
             _ => Step::Other,
         })
     }
@@ -83,6 +78,16 @@ impl Room for PhoenixRoom {
 
     async fn close(&self) {
         self.client.close().await;
+    }
+}
+
+/// A server that refuses is not waited for.
+fn of_loss(reason: &LossReason) -> Step {
+    let status = if let LossReason::Open(error) = reason { error.status } else { None };
+    match (Failure::elsewhere(status), status) {
+        (Some(failure), _) => Step::Elsewhere(failure),
+        (None, Some(400..429)) => Step::Refused(reason.to_string()),
+        (None, _) => Step::Lost(reason.to_string()),
     }
 }
 

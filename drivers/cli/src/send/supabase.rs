@@ -117,6 +117,9 @@ impl SupabaseRoom {
     fn of_loss(&self, reason: &LossReason, retry_in: Option<Duration>) -> Step {
         let refusal = if let LossReason::Open(error) = reason { UpgradeRefusal::of(error) } else { None };
         let Some(refusal) = refusal else { return Step::Lost(reason.to_string()) };
+        if let Some(failure) = Failure::elsewhere(Some(refusal.status)) {
+            return Step::Elsewhere(failure);
+        }
         let why = format!("{refusal}; {}", refusal.advice());
         match refusal.class {
             UpgradeClass::RateLimited | UpgradeClass::Server if retry_in.is_some_and(|time| time < self.patience) => {

@@ -1,5 +1,6 @@
 //! Bad input: one line on stderr that names the argument and the fix, exit code 2, nothing sent.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use crate::program::run;
@@ -197,5 +198,30 @@ fn every_command_has_help() {
     }
     for command in ["send", "doctor", "explain"] {
         assert!(run(&[command, "--help"]).stdout.contains("Usage: rejoin"), "{command}");
+    }
+}
+
+#[test]
+fn a_web_page_at_the_url_is_bad_input_over_any_transport() {
+    let page = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>";
+    let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/socket", server.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        for mut tcp in server.incoming().flatten() {
+            let mut asked = [0; 4096];
+            // Whoever hangs up has no need of a page.
+            let _ = tcp.read(&mut asked).and_then(|_| tcp.write_all(page.as_bytes()));
+        }
+    });
+    let supabase = ["--dialect", "supabase", "--apikey", "k"];
+    for transport in ["websocket", "longpoll"] {
+        for dialect in [&[][..], &supabase] {
+            for command in [&["listen", &url, "t"][..], &["send", &url, "t", "e"]] {
+                let ended = run(&[command, &["--transport", transport], dialect].concat());
+                let expected = "error: URL: what answers there (HTTP 200) is no realtime socket; check the path, ";
+                assert_eq!((ended.code, ended.stderr.lines().count()), (Some(2), 1), "{command:?}: {ended:?}");
+                assert!(ended.stderr.starts_with(expected), "{command:?}: {ended:?}");
+            }
+        }
     }
 }
