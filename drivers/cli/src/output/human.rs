@@ -58,6 +58,9 @@ fn text(line: &Line<'_>) -> String {
     if let Some(reason) = &line.reason {
         let _ = write!(text, ": {reason}");
     }
+    if let Some(transport) = line.transport {
+        let _ = write!(text, ": {transport} is next");
+    }
     if let Some(class) = line.class {
         let _ = write!(text, " [{class}]");
     }
@@ -93,7 +96,7 @@ fn colour(event: &str) -> &'static str {
     match event {
         "connected" | "joined" | "postgres_ready" => GREEN,
         "disconnected" | "channel_errored" | "channel_closed" | "closed" | "gap" | "token_expired"
-        | "fell_back_to_http" => YELLOW,
+        | "fell_back_to_http" | "transport_changed" => YELLOW,
         "join_failed" | "malformed" | "gave_up" | "token_unavailable" | "postgres_failed" | "track_failed"
         | "presence_trouble" => RED,
         _ => PLAIN,

@@ -47,6 +47,9 @@ pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, at_ms: u128) {
     if let Some(reason) = &line.reason {
         object.string("reason", reason);
     }
+    if let Some(transport) = line.transport {
+        object.string("transport", &transport.to_string());
+    }
     if let Some(status) = line.http_status {
         object.raw("http_status", &status.to_string());
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use rejoin_core::phoenix::PresenceChange;
 use rejoin_core::supabase::SystemMessage;
-use rejoin_core::{Payload, PayloadError};
+use rejoin_core::{Payload, PayloadError, TransportKind};
 use rejoin_pump::supabase::Member;
 
 use super::human::plural;
@@ -27,6 +27,8 @@ pub(crate) struct Line<'a> {
     pub(crate) reason: Option<String>,
     /// What a refusal means for the next attempt.
     pub(crate) class: Option<&'static str>,
+    /// What the next attempt goes over.
+    pub(crate) transport: Option<TransportKind>,
     /// Of a refused upgrade.
     pub(crate) http_status: Option<u16>,
     /// What the user can do about it.

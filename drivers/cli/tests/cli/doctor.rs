@@ -323,6 +323,8 @@ fn a_phoenix_socket_is_examined_up_to_a_push() {
         let well = examine(&["--channel", "room:lobby"]);
         well.is_well("+dns +tcp -tls +upgrade +heartbeat +join +push");
         assert_eq!(well.text("push", "detail"), "ping is answered ok {}");
+        let polled = examine(&["--channel", "room:lobby", "--transport", "longpoll"]);
+        polled.is_well("+dns +tcp -tls +longpoll -heartbeat +join +push");
     }
     let elsewhere = examine(&[&format!("ws://{address}/elsewhere")]);
     elsewhere.fails("upgrade", "+dns +tcp -tls !upgrade -heartbeat -join -push", "HTTP 404", "mounts the socket");

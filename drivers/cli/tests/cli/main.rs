@@ -14,3 +14,4 @@ mod serve;
 mod strange;
 mod supabase;
 mod talk;
+mod transport;
