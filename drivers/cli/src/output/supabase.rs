@@ -144,3 +144,35 @@ const fn class(class: RefusalClass) -> &'static str {
         _ => "transient",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rejoin_core::Payload;
+    use rejoin_core::supabase::{Bindings, PostgresChange, PostgresFailure, PresenceTrouble};
+
+    fn line(event: &ChannelEvent) -> (&'static str, Option<String>) {
+        let line = Line::of_supabase_channel("realtime:a", event);
+        (line.event, line.reason)
+    }
+
+    #[test]
+    fn what_is_seldom_seen_has_a_line_of_its_own_too() {
+        assert_eq!(line(&ChannelEvent::FellBackToHttp), ("fell_back_to_http", None));
+        assert_eq!(line(&ChannelEvent::PresenceState { members: Vec::new() }), ("presence_sync", None));
+        let reason = "3 metas are over the limits of presence and left out";
+        let trouble = ChannelEvent::PresenceTrouble(PresenceTrouble::TooMany { metas: 3 });
+        assert_eq!(line(&trouble), ("presence_trouble", Some(reason.into())));
+        let failure = PostgresFailure::TimedOut;
+        let reason = failure.to_string();
+        assert_eq!(line(&ChannelEvent::PostgresFailed { failure }), ("postgres_failed", Some(reason)));
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_is_malformed() {
+        let payload = r#"{"data":{"type":"INSERT","schema":"s","table":7,"record":{}},"ids":[1]}"#;
+        let change = PostgresChange::of(&Payload::from_json_text(payload).unwrap()).unwrap();
+        let (event, reason) = line(&ChannelEvent::PostgresChange { bindings: Bindings::default(), change });
+        assert!(event == "malformed" && reason.is_some_and(|reason| reason.starts_with("the row cannot be read: ")));
+    }
+}

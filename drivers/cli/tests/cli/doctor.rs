@@ -107,6 +107,8 @@ fn a_project_that_is_well_has_every_check_on_both_runtimes() {
             well.is_well(&marks("", false));
             assert!(well.text("join", "detail").starts_with("realtime:rejoin-doctor as the project's public user"));
         }
+        let well = examine(&[&url, "--dialect", "supabase", "--apikey", &token]);
+        assert_eq!(well.text("join", "detail"), "realtime:rejoin-doctor as authenticated, the API key's role");
         let own = ["--private", "--channel", "priv:rw", "--token", &token, "--postgres-changes", "public.todos"];
         let own = [&own[..], &["--runtime", runtime]].concat();
         let well = examine_project(&url, &own);
