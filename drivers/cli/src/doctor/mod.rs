@@ -10,6 +10,7 @@ mod supabase;
 use std::time::Duration;
 
 use futures_lite::future;
+use rejoin_core::TransportKind;
 
 use crate::args::{Dialect, DoctorArgs, TransportName};
 use crate::failure::Failure;
@@ -27,45 +28,10 @@ const POLLED: &str = "long-poll has none: it is polled anyway";
 /// What was typed, checked.
 pub(crate) struct Plan {
     setup: Setup,
-    opening: Opening,
+    transport: TransportKind,
     target: Target,
     json: bool,
     timeout: Duration,
-}
-
-/// How the connection is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opening {
-    WebSocket,
-    LongPoll,
-}
-
-impl Opening {
-    fn of(transport: TransportName) -> Result<Self, Failure> {
-        match transport {
-            TransportName::Websocket => Ok(Self::WebSocket),
-            TransportName::Longpoll => Ok(Self::LongPoll),
-            TransportName::Auto => {
-                Err(Failure::usage("--transport", "one is looked at at a time; write websocket or longpoll"))
-            }
-        }
-    }
-
-    /// The name of its check.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::WebSocket => "upgrade",
-            Self::LongPoll => "longpoll",
-        }
-    }
-
-    /// What it has shown if it succeeds.
-    fn finding(self) -> String {
-        match self {
-            Self::WebSocket => "the server speaks WebSocket".into(),
-            Self::LongPoll => "the server speaks long-poll".into(),
-        }
-    }
 }
 
 /// What is looked at once the network is known to be fine.
@@ -76,7 +42,7 @@ enum Setup {
 
 impl Plan {
     pub(crate) fn check(args: &DoctorArgs) -> Result<Self, Failure> {
-        let opening = Opening::of(args.connection.transport)?;
+        let transport = one_transport(args.connection.transport)?;
         let mut setup = match args.connection.dialect {
             Dialect::Phoenix => Setup::Phoenix(Box::new(phoenix::Setup::check(args)?)),
             Dialect::Supabase => Setup::Supabase(Box::new(supabase::Setup::check(args)?)),
@@ -97,7 +63,25 @@ impl Plan {
         // What fails is told and not tried again.
         config.max_attempts = Some(1);
         let target = Target::of(&config.endpoint);
-        Ok(Self { setup, opening, target, json: args.json, timeout })
+        Ok(Self { setup, transport, target, json: args.json, timeout })
+    }
+}
+
+fn one_transport(name: TransportName) -> Result<TransportKind, Failure> {
+    match name {
+        TransportName::Websocket => Ok(TransportKind::WebSocket),
+        TransportName::Longpoll => Ok(TransportKind::LongPoll),
+        TransportName::Auto => {
+            Err(Failure::usage("--transport", "one is looked at at a time; write websocket or longpoll"))
+        }
+    }
+}
+
+/// The name of the check that the connection opens, and what is shown then.
+const fn opening(transport: TransportKind) -> (&'static str, &'static str) {
+    match transport {
+        TransportKind::WebSocket => ("upgrade", "the server speaks WebSocket"),
+        TransportKind::LongPoll => ("longpoll", "the server speaks long-poll"),
     }
 }
 
@@ -108,13 +92,13 @@ pub(crate) struct Examination {
 
 impl Job for Examination {
     async fn run<H: Host>(self, host: H) -> Result<(), Failure> {
-        let Self { plan: Plan { setup, opening, target, json, timeout }, interrupts } = self;
+        let Self { plan: Plan { setup, transport, target, json, timeout }, interrupts } = self;
         let (mut report, patience) = (Report::new(json), Patience::new(host.clone(), timeout));
         let examined = async {
             network::examine(&host, &patience, &mut report, &target).await;
             match setup {
-                Setup::Phoenix(setup) => setup.examine(&host, opening, &patience, &mut report).await?,
-                Setup::Supabase(setup) => setup.examine(&host, opening, &patience, &mut report).await?,
+                Setup::Phoenix(setup) => setup.examine(&host, transport, &patience, &mut report).await?,
+                Setup::Supabase(setup) => setup.examine(&host, transport, &patience, &mut report).await?,
             }
             report.verdict()
         };

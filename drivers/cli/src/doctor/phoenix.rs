@@ -3,14 +3,14 @@
 use std::fmt::Display;
 
 use rejoin_core::phoenix::{Config, JoinFailure, JoinOptions, Push, PushOutcome};
-use rejoin_core::{Payload, Text};
+use rejoin_core::{Payload, Text, TransportKind};
 use rejoin_pump::{
     Channel, ChannelEvent, Client, ConnectOptions, ConnectionEvent, Inbox, InboxEvent, InboxHandle, Inflow,
 };
 
 use super::advice::of_socket_loss;
 use super::report::{Finding, Patience, Report, Trouble};
-use super::{FAREWELL, Opening, POLLED};
+use super::{FAREWELL, POLLED, opening};
 use crate::args::DoctorArgs;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -46,7 +46,7 @@ impl Setup {
     pub(super) async fn examine<H: Host>(
         self,
         host: &H,
-        opening: Opening,
+        transport: TransportKind,
         patience: &Patience<H>,
         report: &mut Report,
     ) -> Result<(), Failure> {
@@ -56,12 +56,13 @@ impl Setup {
         let closed = |_| Failure::broken("the client is closed");
         let (handle, inbox) = client.inbox(Inflow::DropOldest { capacity: WAITING }).await.map_err(closed)?;
         let mut patient = Patient { client, handle, inbox, channel: None };
-        report.need(opening.name(), patience.wait("no answer", OPENING_LATE, patient.open(opening))).await;
-        match opening {
-            Opening::WebSocket => {
+        let (name, finding) = opening(transport);
+        report.need(name, patience.wait("no answer", OPENING_LATE, patient.open(finding))).await;
+        match transport {
+            TransportKind::WebSocket => {
                 report.need("heartbeat", patience.wait("no answer", HEARTBEAT_LATE, patient.heartbeat())).await;
             }
-            Opening::LongPoll => report.skip("heartbeat", POLLED),
+            TransportKind::LongPoll => report.skip("heartbeat", POLLED),
         }
         match self.topic {
             None => ["join", "push"].into_iter().for_each(|name| report.skip(name, NO_CHANNEL)),
@@ -85,11 +86,11 @@ struct Patient {
 }
 
 impl Patient {
-    async fn open(&mut self, opening: Opening) -> Finding {
+    async fn open(&mut self, finding: &str) -> Finding {
         self.client.connect().await?;
         loop {
             if let InboxEvent::Connection(ConnectionEvent::Connected) = self.next().await? {
-                return Ok(opening.finding());
+                return Ok(finding.into());
             }
         }
     }

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rejoin_core::Text;
+use rejoin_core::{Text, TransportKind};
 use rejoin_pump::Inflow;
 use rejoin_pump::supabase::{Listen, SubscribeError};
 
 use super::report::{Patience, Report};
-use super::{FAREWELL, Opening, POLLED};
+use super::{FAREWELL, POLLED, opening};
 use crate::args::DoctorArgs;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -50,7 +50,7 @@ impl Setup {
     pub(super) async fn examine<H: Host>(
         self,
         host: &H,
-        opening: Opening,
+        transport: TransportKind,
         patience: &Patience<H>,
         report: &mut Report,
     ) -> Result<(), Failure> {
@@ -68,12 +68,13 @@ impl Setup {
         channel.listen_into(handle, Listen::everything()).await.map_err(fail)?;
         let mut patient = Patient::new(client, channel, inbox, who);
 
-        report.need(opening.name(), patience.wait("no answer", OPENING_LATE, patient.open(opening))).await;
-        match opening {
-            Opening::WebSocket => {
+        let (name, finding) = opening(transport);
+        report.need(name, patience.wait("no answer", OPENING_LATE, patient.open(finding))).await;
+        match transport {
+            TransportKind::WebSocket => {
                 report.need("heartbeat", patience.wait("no answer", HEARTBEAT_LATE, patient.heartbeat())).await;
             }
-            Opening::LongPoll => report.skip("heartbeat", POLLED),
+            TransportKind::LongPoll => report.skip("heartbeat", POLLED),
         }
         report.need("join", patience.wait("no answer", JOIN_LATE, patient.join())).await;
         report.check("broadcast", patient.broadcast(patience, &nonce)).await;

@@ -6,7 +6,6 @@ use rejoin_core::supabase::{Broadcast, HeartbeatStatus, PostgresFailure, SystemM
 use rejoin_pump::PushTicket;
 use rejoin_pump::supabase::{Channel, ChannelEvent, Client, ConnectionEvent, Inbox, InboxEvent};
 
-use crate::doctor::Opening;
 use crate::doctor::advice::{of_end, of_join, of_postgres, of_project_loss};
 use crate::doctor::report::{Finding, Patience, Trouble};
 use crate::host::Host;
@@ -39,11 +38,11 @@ impl Patient {
         Self { client, channel, inbox, who, said: None, changes: None }
     }
 
-    pub(super) async fn open(&mut self, opening: Opening) -> Finding {
+    pub(super) async fn open(&mut self, finding: &str) -> Finding {
         self.client.connect().await?;
         loop {
             if let InboxEvent::Connection(ConnectionEvent::Connected) = self.next().await? {
-                return Ok(opening.finding());
+                return Ok(finding.into());
             }
         }
     }
@@ -123,7 +122,7 @@ impl Patient {
     pub(super) async fn postgres(&mut self) -> Finding {
         loop {
             match &self.changes {
-                Some(Ok(())) => return Ok(format!("changes flow, of rows that policies let {} read", self.who)),
+                Some(Ok(())) => return Ok("changes flow; rows that policies hide from this role are not told".into()),
                 Some(Err(failure)) => return Err(of_postgres(failure)),
                 None => self.next().await?,
             };
