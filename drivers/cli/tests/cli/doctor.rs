@@ -237,6 +237,33 @@ fn what_cannot_be_reached_is_told_by_the_layer() {
 }
 
 #[test]
+fn a_web_page_is_no_realtime_socket_over_any_transport() {
+    let page = listener(|mut tcp| {
+        let page = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
+        tcp.write_all(page).expect("it is there");
+    });
+    let url = format!("http://{page}/socket");
+    for (transport, opening) in [("websocket", "upgrade"), ("longpoll", "longpoll")] {
+        let strange = examine(&[&url, "--transport", transport]);
+        let marks = format!("+dns +tcp -tls !{opening} -heartbeat -join -push");
+        strange.fails(opening, &marks, "HTTP 200", "check that the URL is that of a Phoenix socket");
+    }
+}
+
+#[test]
+fn a_doctor_who_is_interrupted_says_so_and_has_told_the_rest() {
+    let deaf = listener(|_| {});
+    let url = format!("ws://{deaf}/socket");
+    for signal in ["-INT", "-TERM"] {
+        let mut examining = Program::start(&["doctor", &url, "--timeout", "60s"]);
+        while !examining.line().starts_with("– tls ") {}
+        examining.signal(signal);
+        let ended = examining.ended();
+        assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (Some(1), "", "error: interrupted\n"));
+    }
+}
+
+#[test]
 fn a_refused_upgrade_says_what_the_status_means() {
     let project = Realtime::start();
     for (status, text, advice) in [
