@@ -278,6 +278,22 @@ fn what_a_server_does_not_want_is_not_offered_again() {
     assert_eq!(calls(&mut s), [2], "it may have been lost");
 }
 
+/// Trap T14: that the channel is unknown is no word on the wish.
+#[test]
+fn a_server_that_has_forgotten_the_channel_is_told_again_after_the_rejoin() {
+    let (mut s, room) = in_room();
+    let tracked = track(&mut s, room, 1);
+    let call = s.take_sent().pop().unwrap();
+    let unmatched = r#"{"status":"error","response":{"reason":"unmatched topic"}}"#;
+    s.receive_message(None, Some(call.reference()), ROOM, "phx_reply", unmatched);
+    assert_eq!(s.outcomes(tracked), []);
+    s.advance(secs(2));
+    s.accept(ROOM);
+    assert_eq!(calls(&mut s), [1]);
+    assert_eq!(s.outcomes(tracked), [PushOutcome::Ok(Payload::EMPTY)]);
+    assert_eq!(s.session.open_pushes(), 0);
+}
+
 /// Row 55 of the failure modes and trap T65.
 #[test]
 fn twenty_wishes_in_a_second_are_five_calls_and_the_last_one_wins() {

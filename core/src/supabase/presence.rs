@@ -76,8 +76,7 @@ impl Session {
     /// Says to the server what it does not know yet, if it may be said now.
     pub(super) fn tell_presence(&mut self, id: ChannelId) {
         let now = self.now;
-        // A loss ends calls before it is heard that the channel is not joined any more.
-        if self.inner.channel_state(id) != Some(phoenix::ChannelState::Joined) {
+        if !self.may_tell(id) {
             return;
         }
         let Some(members) = self.channels.get_mut(id).and_then(|channel| channel.presence()) else { return };
@@ -94,6 +93,11 @@ impl Session {
         self.channels.reschedule(id);
     }
 
+    /// Whether the channel is joined still: a loss ends calls before it is heard of.
+    fn may_tell(&self, id: ChannelId) -> bool {
+        self.inner.channel_state(id) == Some(phoenix::ChannelState::Joined)
+    }
+
     /// A push has left that may be a presence call: who waits for it, in the end?
     pub(super) fn presence_sent(&mut self, push: PushId) -> Option<PushId> {
         let Some(&id) = self.tracking.get(&push) else { return Some(push) };
@@ -106,6 +110,11 @@ impl Session {
         let Some(id) = self.tracking.remove(&push) else { return Some((push, outcome)) };
         let dropped = outcome == PushOutcome::Dropped;
         let later = self.now.saturating_add(NO_ROOM);
+        let outcome = match outcome {
+            // The server has forgotten the channel, which is no word on the wish (trap T14).
+            PushOutcome::Error(_) if !self.may_tell(id) => PushOutcome::Unknown,
+            outcome => outcome,
+        };
         let members = self.channels.get_mut(id)?.presence()?;
         let settled = members.tracking.done(push, outcome);
         if dropped {
