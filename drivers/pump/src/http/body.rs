@@ -43,7 +43,7 @@ where
         let decoded = decode(&connection.incoming, &mut body[before..]);
         let decoded = decoded.map_err(|error| BodyError::Malformed(error.to_string()))?;
         body.truncate(before + decoded.written);
-        connection.incoming.drain(..decoded.consumed);
+        connection.consume(decoded.consumed);
         if body.len() > limit {
             return Err(BodyError::TooLarge);
         }

@@ -41,6 +41,15 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Connection<Io> {
         .await
     }
 
+    /// Forgets what was read first. A connection of which everything is consumed holds no buffer.
+    pub(crate) fn consume(&mut self, len: usize) {
+        if len == self.incoming.len() {
+            self.incoming = Vec::new();
+        } else {
+            self.incoming.drain(..len);
+        }
+    }
+
     /// Reads until there is a whole head, up to and including its empty line, and gives its length.
     /// One of more than `limit` bytes is `InvalidData`.
     pub(crate) async fn read_head(&mut self, limit: usize) -> io::Result<usize> {

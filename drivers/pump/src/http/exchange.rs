@@ -115,7 +115,7 @@ where
         // More than one: there may be heads of information before that of the response.
         loop {
             let (used, response) = call.try_response(&connection.incoming, false).map_err(no_http)?;
-            connection.incoming.drain(..used);
+            connection.consume(used);
             match response {
                 Some(response) => return Ok(response),
                 None if used == 0 => break,

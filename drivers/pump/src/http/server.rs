@@ -58,7 +58,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> HttpConnection<Io> {
         let mut reply = Reply::new().map_err(unfit)?;
         let (used, request) = reply.try_request(&self.connection.incoming).map_err(unfit)?;
         let request = request.ok_or(AskError::Unfit(StatusCode::BAD_REQUEST))?;
-        self.connection.incoming.drain(..used);
+        self.connection.consume(used);
         check_framing(request.method(), request.headers(), request.version(), body_limit).map_err(AskError::Unfit)?;
         let body = match reply.proceed() {
             Some(RecvRequestResult::ProvideResponse(_)) => Vec::new(),
