@@ -34,6 +34,12 @@ pub trait Http: Send + Sync + 'static {
     /// The future fails if there is no response within the request's `timeout`, counted from this
     /// call, and within its `body_limit`.
     fn send(&self, request: HttpRequest) -> BoxFuture<Result<HttpResponse, HttpError>>;
+
+    /// The same, and never twice: for a GET whose answer is given only once, as that of a long-poll
+    /// is. By default this is [`send`](Http::send), which is right where that never repeats anything.
+    fn send_once(&self, request: HttpRequest) -> BoxFuture<Result<HttpResponse, HttpError>> {
+        self.send(request)
+    }
 }
 
 /// An HTTP/1.1 client. Clones share their connections.
@@ -41,7 +47,8 @@ pub trait Http: Send + Sync + 'static {
 /// At most two idle connections an origin and eight altogether are kept for the next request, for
 /// 30 seconds. There is no hidden task, so that time and a server that hangs up are noticed when
 /// the next request is sent. A GET whose kept connection turns out to be dead is sent once more on
-/// a fresh one; a POST is not, since the server may have acted on it.
+/// a fresh one, except by [`send_once`](Http::send_once); a POST is not, since the server may have
+/// acted on it.
 ///
 /// At the level `TRACE` the library underneath logs what it reads and writes, with every
 /// credential in it: no logger should show that level of `ureq_proto`.
@@ -57,7 +64,21 @@ impl<R: Runtime> HttpClient<R> {
         Self { runtime, pool: Arc::default() }
     }
 
-    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    fn start(&self, request: HttpRequest, once: bool) -> BoxFuture<Result<HttpResponse, HttpError>> {
+        let client = self.clone();
+        // What is further away than the clock can say is never.
+        let deadline = client.runtime.now().checked_add(request.timeout);
+        Box::pin(async move {
+            let exchange = pin!(client.exchange(request, once));
+            let Some(deadline) = deadline else { return exchange.await };
+            match select(exchange, pin!(client.runtime.sleep_until(deadline))).await {
+                Either::Left((outcome, _)) => outcome,
+                Either::Right(_) => Err(HttpError::TimedOut),
+            }
+        })
+    }
+
+    async fn exchange(&self, request: HttpRequest, once: bool) -> Result<HttpResponse, HttpError> {
         let uri = request.url.parse().map_err(|_| HttpError::Unreachable("the URL cannot be dialled".into()))?;
         let origin = Origin::of(&uri).map_err(|error| HttpError::Unreachable(error.to_string()))?;
 
@@ -65,7 +86,7 @@ impl<R: Runtime> HttpClient<R> {
         if let Some(connection) = kept {
             match self.exchange_on(connection, Exchange::new(&request, &uri)?, &origin).await {
                 // Servers hang up on idle connections at any time.
-                Err(Failure::Unanswered(_)) if request.method == HttpMethod::Get => {}
+                Err(Failure::Unanswered(_)) if request.method == HttpMethod::Get && !once => {}
                 outcome => return Ok(outcome?),
             }
         }
@@ -97,17 +118,11 @@ impl<R: Runtime> HttpClient<R> {
 
 impl<R: Runtime> Http for HttpClient<R> {
     fn send(&self, request: HttpRequest) -> BoxFuture<Result<HttpResponse, HttpError>> {
-        let client = self.clone();
-        // What is further away than the clock can say is never.
-        let deadline = client.runtime.now().checked_add(request.timeout);
-        Box::pin(async move {
-            let exchange = pin!(client.exchange(request));
-            let Some(deadline) = deadline else { return exchange.await };
-            match select(exchange, pin!(client.runtime.sleep_until(deadline))).await {
-                Either::Left((outcome, _)) => outcome,
-                Either::Right(_) => Err(HttpError::TimedOut),
-            }
-        })
+        self.start(request, false)
+    }
+
+    fn send_once(&self, request: HttpRequest) -> BoxFuture<Result<HttpResponse, HttpError>> {
+        self.start(request, true)
     }
 }
 

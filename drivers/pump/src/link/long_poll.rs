@@ -89,7 +89,8 @@ impl LongPollLink {
 
     fn ask(&mut self) {
         while let Some(request) = self.machine.poll_request() {
-            self.exchanges.push((request.id, self.http.send(request)));
+            // A poll that is repeated would hide that the messages of its first answer are lost.
+            self.exchanges.push((request.id, self.http.send_once(request)));
         }
     }
 

@@ -114,6 +114,15 @@ fn a_poll_or_a_push_that_is_not_answered_for_twenty_seconds_ends_the_connection(
 }
 
 #[test]
+fn a_poll_that_breaks_off_is_not_repeated_in_silence_since_its_answer_may_be_lost() {
+    let mut lab = Lab::new();
+    let (get, _post, _room, mut events) = lab.joined();
+    drop(get);
+    lab.rig.settle();
+    assert!(matches!(events.next().now_or_never(), Some(Some(ChannelEvent::Errored { .. }))));
+}
+
+#[test]
 fn a_client_that_closes_sends_what_was_pushed_and_drops_its_poll() {
     let mut lab = Lab::new();
     let (mut get, mut post, room, _events) = lab.joined();
