@@ -8,6 +8,7 @@ mod wire;
 
 mod anything;
 mod client;
+mod cuts;
 mod long_poll;
 mod long_poll_client;
 mod long_poll_endpoint;
