@@ -1,8 +1,13 @@
 //! Storms over a Supabase session: any commands, any answers of its token provider, any clock, and a
 //! server that refuses, closes, crashes and forgets, while an oracle checks every promise.
 
+mod crowd;
+mod extras;
 mod op;
 mod oracle;
+mod order;
+mod pushes;
+mod room;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -12,15 +17,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rejoin_core::phoenix::{ConnectionState, Overflow};
-use rejoin_core::supabase::{AccessToken, ChannelState, Config, Session, TokenFailure};
+use rejoin_core::supabase::{AccessToken, ChangeKind, ChannelState, Config, Session, TokenFailure};
 use rejoin_core::wire::Serializer;
 use rejoin_core::{ConnId, Jitter, Machine, OpenError, Text, Timestamp, TransportEvent};
 
-pub use op::{Op, Order, Provider, Room};
+pub use crowd::{Act, Deed};
+pub use op::{Op, Provider, Web};
+pub use order::Order;
+pub use room::{Change, Interest, Room};
 
 use crate::rng::Rng;
 use crate::storm::{Polls, panic_text};
-use crate::supabase::{Lab, PeerConfig};
+use crate::supabase::{Echo, Lab, PeerConfig, PresenceState, Readiness};
 use crate::supabase_script::{EPOCH, supabase_config, token};
 use crate::weather::{Climate, Dial};
 use oracle::Oracle;
@@ -106,7 +114,8 @@ impl SupabaseStorm {
     }
 
     fn play(&self, world: &mut World, played: &mut Vec<(Timestamp, Op)>) {
-        for (after_ms, op) in &self.ops {
+        let honest = |op: &Op| self.climate == Climate::Hostile || !matches!(op, Op::Server(Order::Lie(..)));
+        for (after_ms, op) in self.ops.iter().filter(|(_, op)| honest(op)) {
             world.lab.advance(Duration::from_millis((*after_ms).into()));
             played.push((world.lab.now, op.clone()));
             world.apply(op);
@@ -134,6 +143,8 @@ impl SupabaseStorm {
         config.text_broadcasts = rng.chance(200);
         let patience = [Some(Duration::ZERO), Some(Duration::from_secs(5)), config.disconnect_when_empty, None];
         config.disconnect_when_empty = rng.pick(&patience);
+        config.http_fallback = rng.chance(300);
+        config.http_broadcasts = 1 + rng.below(4) as usize;
         let phoenix = &mut config.phoenix;
         (phoenix.jitter, phoenix.jitter_seed) = (Jitter::Equal, rng.number());
         if rng.chance(200) {
@@ -149,6 +160,30 @@ impl SupabaseStorm {
         limits.overflow = rng.pick(&[Overflow::RejectNew, Overflow::DropOldest, Overflow::DropNewest]);
         config
     }
+
+    /// The server's: what servers do, one so and one otherwise.
+    fn project(&self) -> PeerConfig {
+        let mut rng = Rng::new(self.seed ^ 0x9ee6);
+        let later = Duration::from_millis(rng.below(3_000));
+        let states =
+            [PresenceState::Joined, PresenceState::Joined, PresenceState::Late(later), PresenceState::Twice(later)];
+        let readiness = [
+            Readiness::Ready,
+            Readiness::Ready,
+            Readiness::Early,
+            Readiness::Never,
+            Readiness::Failing("Unable to subscribe to changes".into()),
+        ];
+        let echoes = [Echo::Exact, Echo::Nulls, Echo::NoStars, Echo::UpperCase, Echo::NoSelect, Echo::Reversed];
+        PeerConfig {
+            presence_state: rng.pick(&states),
+            readiness: rng.pick(&readiness),
+            echo: if rng.chance(50) { Echo::OtherSchema } else { rng.pick(&echoes) },
+            postgres_delay: Duration::from_millis(rng.pick(&[1, 300, 3_000])),
+            persists: rng.chance(500),
+            ..PeerConfig::default()
+        }
+    }
 }
 
 /// A lab and the client's token provider.
@@ -156,24 +191,27 @@ struct World {
     lab: Lab<Oracle>,
     provider: Rc<RefCell<Provider>>,
     treatment: Treatment,
+    /// Whether the server has ever forgotten a channel, of which nobody hears who says nothing there.
+    forgot: bool,
 }
 
 impl World {
     fn new(storm: &SupabaseStorm, treatment: Treatment) -> Self {
         let config = storm.config();
         let watch = Oracle::new(&config, storm.climate);
-        let mut lab = Lab::watched(config, PeerConfig::default(), watch);
+        let mut lab = Lab::watched(config, storm.project(), watch);
         lab.weather(storm.climate, storm.seed);
-        lab.watch.wall(Timestamp::ZERO, EPOCH);
+        lab.watch.wall(Timestamp::ZERO, EPOCH, true);
         lab.polls = treatment.polls;
         let provider = Rc::new(RefCell::new(Provider::Fresh { expires_in_s: 100 }));
         let (state, mut last) = (Rc::clone(&provider), 0);
         lab.provides(move |now| provide(&state.borrow(), &mut last, now));
-        Self { lab, provider, treatment }
+        Self { lab, provider, treatment, forgot: false }
     }
 
     fn apply(&mut self, op: &Op) {
         op.apply(&mut self.lab, &self.provider);
+        self.forgot |= *op == Op::Server(Order::Forget);
         if self.treatment.spurious {
             self.lab.with(|client, now| client.handle_timeout(now));
         }
@@ -206,6 +244,7 @@ impl World {
         self.lab.provider_delay = Duration::ZERO;
         self.lab.dialling(Dial::Accept);
         Op::Server(Order::Relent).apply(&mut self.lab, &self.provider);
+        Op::Web(Web::Works).apply(&mut self.lab, &self.provider);
         Op::WallClock { ahead_s: 0 }.apply(&mut self.lab, &self.provider);
         for id in self.lab.client.channels().map(|(id, ..)| id).collect::<Vec<_>>() {
             // It may have gone in the meantime.
@@ -216,7 +255,7 @@ impl World {
         if let Err(error) = signed_in {
             self.lab.watch.accuse(format!("a token that lasts is not taken: {error}"));
         }
-        self.lab.with(Session::connect);
+        self.lab.with(if self.forgot { Session::reconnect } else { Session::connect });
     }
 
     /// L1 and L2: who may be in its channel is in it, and every push is over.
@@ -234,6 +273,27 @@ impl World {
             }
         }
         self.lab.watch.expects_all_done();
+        self.check_extras();
+    }
+
+    /// L3: what the server shows and tells is what the client knows.
+    fn check_extras(&mut self) {
+        if matches!(self.lab.project.config.readiness, Readiness::Ready | Readiness::Early) {
+            for kind in [ChangeKind::Insert, ChangeKind::Delete] {
+                for table in ["todos", "notes"] {
+                    let change = Change { table, kind, n: 7 };
+                    let row = self.lab.watch.changes(change);
+                    self.lab.change(&change.of_row(row));
+                    self.lab.advance(Duration::from_millis(100));
+                    self.lab.watch.expects_awareness(row);
+                }
+            }
+        }
+        self.lab.watch.expects_settled(&self.lab.client, &self.lab.project.commons);
+        let unmatched = self.lab.client.stats().unmatched_changes;
+        if unmatched > 0 {
+            self.lab.watch.accuse(format!("{unmatched} changes are for no binding"));
+        }
     }
 
     /// L4: `close` ends everything.

@@ -3,14 +3,18 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use rejoin_core::http::HttpError;
 use rejoin_core::phoenix::{ChannelId, Push};
-use rejoin_core::supabase::{AccessToken, Broadcast, ChannelConfig, RejoinPolicy};
+use rejoin_core::supabase::{AccessToken, Broadcast, HttpBroadcast, Persist};
 use rejoin_core::{Machine, Payload, Timestamp};
 use serde_json::json;
 
+use super::crowd::Deed;
 use super::oracle::Oracle;
+use super::order::Order;
+use super::room::{Change, Room, TOPICS};
 use crate::rng::Rng;
-use crate::supabase::{Body, Broadcast as Spread, Lab, SupabasePeer};
+use crate::supabase::{HttpAnswer, Lab, Rest};
 use crate::supabase_script::{EPOCH, token};
 use crate::weather::Dial;
 
@@ -42,14 +46,36 @@ pub enum Op {
         ack: Option<bool>,
         /// Bytes instead of JSON.
         binary: bool,
+        /// Whether it goes over HTTP while the channel cannot send.
+        fallback: Option<bool>,
+        /// Whether it is sent again.
+        resend: bool,
     },
-    /// `push` of a presence event.
+    /// `push` of an event that the server does not know.
     Push {
         /// In which of the channels.
         nth: u8,
         /// Whether it wants a reply.
         reply: bool,
     },
+    /// `track`, or `untrack`.
+    Track {
+        /// In which of the channels with presence, if there are any.
+        nth: u8,
+        /// What, or nothing.
+        wish: Option<u8>,
+    },
+    /// `http_broadcast`, or `http_broadcast_batch`.
+    Http {
+        /// To which topic.
+        topic: &'static str,
+        /// Whether it is to be stored.
+        persist: bool,
+        /// How many at a time; 0 is one alone.
+        batch: u8,
+    },
+    /// Requests over HTTP fare so from now on.
+    Web(Web),
     /// `cancel` of the last push.
     Cancel,
     /// `set_auth` with a token that expires so soon; 0 is one that has.
@@ -96,21 +122,34 @@ pub enum Op {
     },
     /// The server does something.
     Server(Order),
+    /// Another client does.
+    Crowd(Deed),
+    /// A row comes, changes or goes.
+    Change(Change),
+    /// The database sends a broadcast, and stores it.
+    Send {
+        /// To which topic, which is private.
+        topic: &'static str,
+    },
 }
 
-/// How a channel is subscribed.
+/// How requests over HTTP fare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// Which topic.
-    pub topic: &'static str,
-    /// Whether it is private.
-    pub private: bool,
-    /// Whether it is joined without a token.
-    pub anonymous: bool,
-    /// Whether broadcasts are acknowledged.
-    pub ack: bool,
-    /// What follows when the server closes it.
-    pub rejoin: RejoinPolicy,
+pub enum Web {
+    /// As they deserve.
+    Works,
+    /// They do not arrive.
+    Unreachable,
+    /// They break off.
+    Broken,
+    /// Nobody answers in time.
+    Silent,
+    /// Something else answers.
+    Page,
+    /// There are too many.
+    TooMany,
+    /// Single ones are unknown.
+    Old,
 }
 
 /// What the client's token provider answers.
@@ -132,53 +171,6 @@ pub enum Provider {
     /// The token of fair weather.
     Lasting,
 }
-
-/// What the server does of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Refuses joins of a topic.
-    Refuse(&'static str, &'static str, u8),
-    /// Refuses nothing any more but what it always does.
-    Relent,
-    /// Closes a channel with a `system` message.
-    ShutDown(&'static str, &'static str),
-    /// Closes a channel without a word.
-    Close(&'static str),
-    /// `phx_error`.
-    Crash(&'static str),
-    /// Forgets all channels.
-    Forget,
-    /// Closes the socket with a word on every channel.
-    Disconnect,
-    /// Closes the socket.
-    Drain,
-    /// Broadcasts.
-    Broadcast(&'static str),
-    /// Says something in a `system` message.
-    System(&'static str, &'static str),
-}
-
-const TOPICS: [&str; 6] =
-    ["realtime:a", "realtime:b", "realtime:priv:rw:1", "realtime:priv:rw:2", "realtime:priv:ro:1", "realtime:closed"];
-
-/// One of each class, and one that nobody knows.
-const REASONS: [&str; 7] = [
-    "Unauthorized: You do not have permissions to read from this Channel topic: a",
-    "InvalidJWTToken: Token has expired 3 seconds ago",
-    "ConnectionRateLimitReached: Too many connected users",
-    "ChannelRateLimitReached: Too many channels",
-    "RealtimeDisabledForTenant: Realtime was disabled for this tenant",
-    "RealtimeRestarting: Realtime is restarting, please standby",
-    "Something: new",
-];
-
-const MESSAGES: [&str; 5] = [
-    "Token has expired 0 seconds ago",
-    "Too many messages per second",
-    "Track message size exceeded",
-    "Too many database timeouts",
-    "something new",
-];
 
 impl Op {
     /// How long nothing happens before one, in milliseconds.
@@ -202,8 +194,16 @@ impl Op {
             9..26 => Self::Subscribe(Room::random(rng)),
             26..31 => Self::Unsubscribe { nth },
             31 => Self::RemoveAll,
-            32..42 => Self::Broadcast { nth, ack: rng.pick(&[None, Some(true), Some(false)]), binary: rng.chance(200) },
-            42..48 => Self::Push { nth, reply: rng.chance(700) },
+            32..40 => Self::Broadcast {
+                nth,
+                ack: rng.pick(&[None, Some(true), Some(false)]),
+                binary: rng.chance(200),
+                fallback: rng.pick(&[None, None, Some(true), Some(false)]),
+                resend: rng.chance(300),
+            },
+            40..43 => Self::Push { nth, reply: rng.chance(700) },
+            43..48 if rng.chance(250) => Self::Web(Web::random(rng)),
+            43..48 => Self::Http { topic: rng.pick(&TOPICS), persist: rng.chance(200), batch: rng.below(4) as u8 },
             48 => Self::Cancel,
             49..55 => Self::SetAuth { expires_in_s: expires_in_s(rng) },
             55..58 => Self::SetChannelAuth { nth, expires_in_s: rng.chance(700).then(|| expires_in_s(rng)) },
@@ -218,7 +218,11 @@ impl Op {
             80 | 81 => {
                 Self::RefuseUpgrades { status: rng.pick(&[401, 403, 404, 429, 500, 503]), times: rng.below(3) as u8 }
             }
-            _ => Self::Server(Order::random(rng)),
+            82..88 => Self::Server(Order::random(rng)),
+            88..93 => Self::Crowd(Deed::random(rng)),
+            93..95 => Self::Change(Change::random(rng)),
+            95 => Self::Send { topic: rng.pick(&TOPICS) },
+            _ => Self::Track { nth, wish: rng.chance(750).then(|| rng.below(100) as u8) },
         }
     }
 
@@ -241,24 +245,58 @@ impl Op {
                 }
             }
             Self::RemoveAll => lab.client.remove_all(now),
-            Self::Broadcast { nth, ack, binary } => {
+            Self::Broadcast { nth, ack, binary, fallback, resend } => {
                 let Some(id) = nth_channel(lab, *nth) else { return };
                 let payload = if *binary { Payload::binary(vec![1, 2, 255].into()) } else { Payload::EMPTY };
                 let mut broadcast = Broadcast::new("e", payload);
-                broadcast.ack = *ack;
+                (broadcast.ack, broadcast.http_fallback) = (*ack, *fallback);
+                broadcast.resend_on_reconnect = *resend;
                 if let Ok(push) = lab.client.broadcast(now, id, broadcast) {
-                    lab.watch.pushes(push, ack.unwrap_or(lab.watch.room(id).ack));
+                    lab.watch.pushes(push, ack.unwrap_or(lab.watch.room(id).ack), *resend);
                 }
             }
             Self::Push { nth, reply } => {
                 let Some(id) = nth_channel(lab, *nth) else { return };
                 let push = Push::new("anything", Payload::EMPTY);
                 if let Ok(push) = lab.client.push(now, id, if *reply { push } else { push.without_reply() }) {
-                    lab.watch.pushes(push, *reply);
+                    lab.watch.pushes(push, *reply, false);
                 }
             }
+            Self::Track { nth, wish } => {
+                let present = lab.client.channels().map(|(id, ..)| id).filter(|id| lab.watch.room(*id).presence);
+                let present: Vec<_> = present.collect();
+                let wanted = present.get(usize::from(*nth) % present.len().max(1)).copied();
+                let Some(id) = wanted.or_else(|| nth_channel(lab, *nth)) else { return };
+                let wished = match wish {
+                    Some(n) => lab.client.track(now, id, lab.watch.meta(id, *n)),
+                    None => lab.client.untrack(now, id),
+                };
+                match wished {
+                    Ok(push) => lab.watch.wishes(push, id, *wish),
+                    Err(error) => lab.watch.refuses_wish(id, &error),
+                }
+            }
+            Self::Http { topic, persist, batch } => {
+                let broadcast = |n: u8| {
+                    let broadcast = HttpBroadcast::new(*topic, "e", payload(json!({ "n": n })));
+                    if topic.contains("priv") { broadcast.private() } else { broadcast }
+                };
+                let asked = match batch {
+                    0 if *persist => lab.client.http_broadcast(now, broadcast(0).persist(Persist::Default)),
+                    0 => lab.client.http_broadcast(now, broadcast(0)),
+                    batch => {
+                        let broadcasts: Vec<_> = (0..*batch).map(broadcast).collect();
+                        lab.client.http_broadcast_batch(now, &broadcasts)
+                    }
+                };
+                if let Ok(push) = asked {
+                    lab.watch.asks_over_http(push);
+                }
+            }
+            Self::Web(web) => web.apply(lab),
             Self::Cancel => {
                 if let Some(push) = lab.watch.last_push() {
+                    lab.watch.cancels(push);
                     lab.client.cancel(push);
                 }
             }
@@ -282,7 +320,7 @@ impl Op {
                 let server = EPOCH + now.saturating_since(Timestamp::ZERO);
                 let ahead = Duration::from_secs(ahead_s.unsigned_abs().into());
                 let wall = if *ahead_s < 0 { server - ahead } else { server + ahead };
-                lab.watch.wall(now, wall);
+                lab.watch.wall(now, wall, *ahead_s == 0);
                 lab.client.set_wall_clock(now, wall);
             }
             Self::Provides { provider: next, delay_ms } => {
@@ -295,6 +333,15 @@ impl Op {
             Self::RefuseUpgrades { status, times } => {
                 lab.project.refuse_upgrades(*status, "not now", (*times).into());
             }
+            Self::Crowd(deed) => deed.apply(lab),
+            Self::Change(change) => {
+                let row = lab.watch.changes(*change);
+                lab.change(&change.of_row(row));
+            }
+            Self::Send { topic } => {
+                let n = lab.watch.stores(topic);
+                lab.send(topic.trim_start_matches("realtime:"), true, "stored", payload(json!({ "n": n })));
+            }
             Self::Server(order) => {
                 if let Some(conn) = lab.client.connection() {
                     lab.project.with_peer(now, conn, |peer, now| order.apply(peer, now));
@@ -306,22 +353,33 @@ impl Op {
     }
 }
 
-impl Room {
+impl Web {
     fn random(rng: &mut Rng) -> Self {
-        let topic = rng.pick(&TOPICS);
-        Self {
-            topic,
-            private: topic.contains("priv") || rng.chance(150),
-            anonymous: rng.chance(100),
-            ack: rng.chance(500),
-            rejoin: rng.pick(&[RejoinPolicy::OnRetryableReason, RejoinPolicy::Always, RejoinPolicy::Never]),
-        }
+        rng.pick(&[
+            Self::Works,
+            Self::Works,
+            Self::Unreachable,
+            Self::Broken,
+            Self::Silent,
+            Self::Page,
+            Self::TooMany,
+            Self::Old,
+        ])
     }
 
-    fn config(self) -> ChannelConfig {
-        let mut config = ChannelConfig::default().rejoin(self.rejoin);
-        (config.private, config.anonymous, config.broadcast.ack) = (self.private, self.anonymous, self.ack);
-        config
+    fn apply(self, lab: &mut Lab<Oracle>) {
+        lab.web.failure = match self {
+            Self::Unreachable => Some(HttpError::Unreachable("no route".into())),
+            Self::Broken => Some(HttpError::Broken("reset".into())),
+            _ => None,
+        };
+        lab.project.config.rest = match self {
+            Self::Silent => Rest::Silent,
+            Self::Page => Rest::Answers(HttpAnswer::html(200)),
+            Self::TooMany => Rest::Answers(HttpAnswer::too_many(Some(3))),
+            Self::Old => Rest::Old,
+            Self::Works | Self::Unreachable | Self::Broken => Rest::Works,
+        };
     }
 }
 
@@ -337,46 +395,6 @@ impl Provider {
     }
 }
 
-impl Order {
-    fn random(rng: &mut Rng) -> Self {
-        let topic = rng.pick(&TOPICS);
-        match rng.below(12) {
-            0..3 => Self::Refuse(topic, rng.pick(&REASONS), 1 + rng.below(2) as u8),
-            3..5 => Self::ShutDown(topic, rng.pick(&MESSAGES)),
-            5 => Self::Close(topic),
-            6 => Self::Crash(topic),
-            7 => rng.pick(&[Self::Forget, Self::Disconnect, Self::Drain]),
-            8 | 9 => Self::Broadcast(topic),
-            _ => Self::System(topic, rng.pick(&["ok", "error"])),
-        }
-    }
-
-    fn apply(self, peer: &mut SupabasePeer, now: Timestamp) {
-        match self {
-            Self::Refuse(topic, reason, times) => peer.refuse(topic, reason, times.into()),
-            Self::Relent => TOPICS.iter().for_each(|topic| peer.refuse(topic, "", 0)),
-            Self::ShutDown(topic, message) => peer.shut_down(now, topic, message),
-            Self::Close(topic) => peer.close_channel(now, topic),
-            Self::Crash(topic) => peer.crash(now, topic),
-            Self::Forget => peer.drop_channels(now),
-            Self::Disconnect => peer.disconnect(now),
-            Self::Drain => peer.drain(now),
-            Self::Broadcast(topic) => {
-                for private in [false, true] {
-                    let body = Body::User { event: "news".into(), metadata: None, payload: Payload::EMPTY };
-                    peer.deliver(now, Spread { topic: topic.into(), private, body });
-                }
-            }
-            Self::System(topic, status) => {
-                let system = json!({"extension": "postgres_changes", "status": status, "message": "said"});
-                if let Ok(system) = Payload::json(&system) {
-                    peer.push(now, topic, "system", system, true);
-                }
-            }
-        }
-    }
-}
-
 fn expires_in_s(rng: &mut Rng) -> u32 {
     rng.pick(&[0, 3, 15, 40, 120, 3_600])
 }
@@ -386,6 +404,10 @@ fn token_at(now: Timestamp, expires_in_s: u32) -> AccessToken {
     let now = now.saturating_since(Timestamp::ZERO);
     let generation = u32::try_from(now.as_millis()).unwrap_or_default();
     token(now + Duration::from_secs(expires_in_s.into()), generation.wrapping_add(2_000))
+}
+
+fn payload(json: serde_json::Value) -> Payload {
+    Payload::json(&json).unwrap_or_default()
 }
 
 fn nth_channel(lab: &Lab<Oracle>, nth: u8) -> Option<ChannelId> {

@@ -4,18 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use rejoin_core::phoenix::{ChannelId, PushId, PushOutcome};
+use rejoin_core::http::HttpRequest;
+use rejoin_core::phoenix::{ChannelId, PushId};
 use rejoin_core::supabase::{
-    AccessToken, CloseReason, Config, Event, RefusalClass, Request, RequestId, Retry, Session, SubscribeFailure,
-    TokenFailure, Trouble,
+    AccessToken, ChannelState, CloseReason, Config, Event, RefusalClass, Request, RequestId, Retry, Session,
+    SubscribeFailure, TokenFailure, TrackError, Trouble,
 };
 use rejoin_core::wire::{Message, Serializer};
-use rejoin_core::{ConnId, Machine, Timestamp, TransportAction, TransportEvent};
+use rejoin_core::{ConnId, Machine, Payload, Timestamp, TransportAction, TransportEvent};
 use serde_json::Value;
 
 use super::Transcript;
-use super::op::Room;
-use crate::supabase::{Access, Watch};
+use super::extras::Extras;
+use super::pushes::{Pushes, Way};
+use super::room::{Change, Room};
+use crate::supabase::{Access, Commons, Watch};
 use crate::trace::{Fingerprint, Recorder};
 use crate::weather::Climate;
 use crate::wirelog::WireLog;
@@ -33,12 +36,17 @@ pub(crate) struct Oracle {
     channels: BTreeMap<ChannelId, ChannelLog>,
     /// How each topic was subscribed last; the channel before may still be leaving.
     newest: BTreeMap<&'static str, Room>,
-    pushes: BTreeMap<PushId, PushLog>,
+    pushes: Pushes,
     tokens: TokenLog,
     /// When the last joins left.
     joins: VecDeque<Timestamp>,
     /// What the next event has to be, if anything in particular.
     next: Option<Next>,
+    extras: Extras,
+    /// Whether something arrived since the members were compared.
+    heard: bool,
+    /// Presence calls of each channel that the server knows, with when they left.
+    calls: BTreeMap<(String, String), VecDeque<Timestamp>>,
     connected: bool,
     closed: bool,
     kinds: BTreeSet<String>,
@@ -55,13 +63,6 @@ struct ChannelLog {
     /// The server's `Retry::Never` and the like: `ChannelClosed` has to follow.
     condemned: bool,
     closed: bool,
-}
-
-#[derive(Debug)]
-struct PushLog {
-    wants_reply: bool,
-    sent: bool,
-    done: Option<PushOutcome>,
 }
 
 /// What is known of tokens from outside.
@@ -94,10 +95,13 @@ impl Oracle {
             config: config.clone(),
             channels: BTreeMap::new(),
             newest: BTreeMap::new(),
-            pushes: BTreeMap::new(),
+            pushes: Pushes::default(),
             tokens: TokenLog { any: config.access_token.is_some(), ..TokenLog::default() },
             joins: VecDeque::new(),
             next: None,
+            extras: Extras::new(climate),
+            heard: false,
+            calls: BTreeMap::new(),
             connected: false,
             closed: false,
             kinds: BTreeSet::new(),
@@ -115,6 +119,10 @@ impl Oracle {
         self.violations.push(what.into());
     }
 
+    fn expect(&mut self, right: Result<(), String>) {
+        self.violations.extend(right.err());
+    }
+
     pub(super) fn transcript(&self) -> Transcript {
         let (actions, events) = (self.recorder.actions.finish(), self.reported.finish());
         Transcript { actions, events, kinds: self.kinds.clone() }
@@ -122,20 +130,70 @@ impl Oracle {
 
     pub(super) fn subscribes(&mut self, id: ChannelId, room: Room) {
         self.newest.insert(room.topic, room);
+        self.extras.subscribes(id, room);
         let log = ChannelLog { room, joined: false, joined_before: false, condemned: false, closed: false };
         if self.channels.insert(id, log).is_some() {
             self.accuse(format!("S3: {id:?} is given out twice"));
         }
     }
 
-    pub(super) fn pushes(&mut self, push: PushId, wants_reply: bool) {
-        if self.pushes.insert(push, PushLog { wants_reply, sent: false, done: None }).is_some() {
-            self.accuse(format!("S2: {push:?} is given out twice"));
+    pub(super) fn pushes(&mut self, push: PushId, wants_reply: bool, resent: bool) {
+        let begun = self.pushes.begins(push, Way::Socket { wants_reply, resent });
+        self.expect(begun);
+    }
+
+    pub(super) fn wishes(&mut self, push: PushId, id: ChannelId, n: Option<u8>) {
+        let begun = self.pushes.begins(push, Way::Wish);
+        self.expect(begun);
+        self.extras.wishes(push, id, n);
+    }
+
+    pub(super) fn refuses_wish(&mut self, id: ChannelId, error: &TrackError) {
+        let without = matches!(error, TrackError::PresenceNotEnabled);
+        if self.room(id).presence == without {
+            self.accuse(format!("a wish of {:?} is refused: {error}", self.room(id)));
+        }
+    }
+
+    pub(super) fn asks_over_http(&mut self, push: PushId) {
+        let begun = self.pushes.begins(push, Way::Http);
+        self.expect(begun);
+    }
+
+    pub(super) fn cancels(&mut self, push: PushId) {
+        self.extras.cancels(push);
+    }
+
+    /// What a channel tracks.
+    pub(super) fn meta(&self, id: ChannelId, n: u8) -> Payload {
+        self.extras.meta(id, n)
+    }
+
+    /// The id of a row that comes, changes or goes.
+    pub(super) fn changes(&mut self, change: Change) -> u32 {
+        self.extras.changes(change)
+    }
+
+    /// The number of a broadcast that the database stores.
+    pub(super) fn stores(&mut self, topic: &'static str) -> u32 {
+        self.extras.stores(topic)
+    }
+
+    /// L3.
+    pub(super) fn expects_settled(&mut self, client: &Session, commons: &Commons) {
+        self.violations.extend(self.extras.settled(client, commons));
+    }
+
+    /// Everybody who wants to know of this change does.
+    pub(super) fn expects_awareness(&mut self, row: u32) {
+        let unaware = self.extras.unaware(row);
+        if !unaware.is_empty() {
+            self.accuse(format!("L3: {unaware:?} are not told of row {row}"));
         }
     }
 
     pub(super) fn last_push(&self) -> Option<PushId> {
-        self.pushes.keys().last().copied()
+        self.pushes.last()
     }
 
     pub(super) fn room(&self, id: ChannelId) -> Room {
@@ -150,8 +208,11 @@ impl Oracle {
     }
 
     /// The client is told the time of day.
-    pub(super) fn wall(&mut self, now: Timestamp, since_unix_epoch: Duration) {
+    pub(super) fn wall(&mut self, now: Timestamp, since_unix_epoch: Duration, right: bool) {
         self.tokens.wall = (now, since_unix_epoch);
+        if !right {
+            self.extras.is_misled();
+        }
     }
 
     /// A token is set, which answers an open question.
@@ -164,9 +225,9 @@ impl Oracle {
         (self.tokens.signed_out, self.tokens.asking) = (true, None);
     }
 
-    /// L2: every push has its outcome.
+    /// L2: every push has its outcome, but for wishes of channels that are not joined.
     pub(super) fn expects_all_done(&mut self) {
-        let open: Vec<_> = self.pushes.iter().filter(|(_, log)| log.done.is_none()).map(|(push, _)| *push).collect();
+        let open: Vec<_> = self.pushes.open().filter(|push| !self.extras.waits(*push)).collect();
         if !open.is_empty() {
             self.accuse(format!("L2: no outcome for {open:?}"));
         }
@@ -195,6 +256,7 @@ impl Oracle {
                     self.accuse(format!("T74: a token is shown twice on {}", message.topic));
                 }
             }
+            "presence" => self.budgets(now, message),
             _ => {}
         }
     }
@@ -208,6 +270,18 @@ impl Oracle {
             if nth_last.is_some_and(|at| at.saturating_add(Duration::from_secs(1)) > now) {
                 self.accuse(format!("T32: more than {limit} joins within a second"));
             }
+        }
+    }
+
+    /// T65: so many calls in 30 s, or the server ends the channel.
+    fn budgets(&mut self, now: Timestamp, message: &Message) {
+        let join_ref = message.join_ref.as_ref().map(|r| r.as_str().to_owned()).unwrap_or_default();
+        let calls = self.calls.entry((message.topic.to_string(), join_ref)).or_default();
+        calls.push_back(now);
+        calls.retain(|at| at.saturating_add(Duration::from_secs(30)) >= now);
+        let count = calls.len();
+        if count > 5 {
+            self.accuse(format!("T65: {count} presence calls within 30 s on {}", message.topic));
         }
     }
 
@@ -246,6 +320,11 @@ impl Oracle {
         | Event::ChannelClosed { channel, .. }
         | Event::Gap { channel, .. }
         | Event::Broadcast { channel, .. }
+        | Event::PostgresChange { channel, .. }
+        | Event::PostgresReady { channel, .. }
+        | Event::PostgresFailed { channel, .. }
+        | Event::Presence { channel, .. }
+        | Event::PresenceTrouble { channel, .. }
         | Event::System { channel, .. }
         | Event::Message { channel, .. }) = event
         else {
@@ -287,6 +366,8 @@ impl Oracle {
                 *reason == CloseReason::Refused && !log.condemned
             }
             Event::Gap { since, until, .. } => since > until || *until > now,
+            // Database changes may flow before the join is answered (trap T40).
+            Event::System { message, .. } if message.extension == "postgres_changes" => false,
             // One that overtakes the answer to the join is heard, too.
             _ => !log.joined && self.climate == Climate::Lawful,
         };
@@ -296,22 +377,29 @@ impl Oracle {
         }
     }
 
-    fn push_done(&mut self, push: PushId, outcome: &PushOutcome) {
-        let Some(log) = self.pushes.get_mut(&push) else {
-            return self.accuse(format!("S2: PushDone of {push:?}, which nobody pushed"));
+    fn push_reports(&mut self, event: &Event) {
+        let reported = match event {
+            Event::PushSent { push } => self.pushes.sent(*push),
+            Event::PushDone { push, outcome } => self.pushes.done(*push, outcome).and(self.extras.done(*push, outcome)),
+            Event::FellBackToHttp { push } => self.pushes.falls_back(*push),
+            Event::HttpDone { push, .. } => self.pushes.done_over_http(*push),
+            _ => Ok(()),
         };
-        let wrong = log.done.is_some()
-            || match outcome {
-                PushOutcome::Ok(_) | PushOutcome::Error(_) | PushOutcome::Other { .. } => !log.sent || !log.wants_reply,
-                PushOutcome::Sent => log.wants_reply,
-                PushOutcome::Unknown => !log.sent,
-                PushOutcome::Dropped => log.sent,
-                _ => false,
-            };
-        log.done = Some(outcome.clone());
-        if wrong {
-            let what = format!("S2: {push:?} ends as {outcome:?}, but {log:?}");
-            self.accuse(what);
+        self.expect(reported);
+    }
+
+    /// What a server needs of a broadcast over HTTP (traps T55 and T56).
+    fn asked_over_http(&mut self, request: &HttpRequest) {
+        let header = |name: &str| request.headers.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str());
+        let is_authorized = header("authorization")
+            .is_none_or(|value| value.strip_prefix("Bearer ").is_some_and(|token| !token.is_empty()));
+        let body = String::from_utf8_lossy(&request.body);
+        if header("apikey").is_none()
+            || !is_authorized
+            || request.url.contains("realtime")
+            || body.contains("realtime:")
+        {
+            self.accuse(format!("T55, T56: {request:?}"));
         }
     }
 
@@ -338,6 +426,7 @@ impl Oracle {
 
 impl Watch for Oracle {
     fn arrives(&mut self, event: &TransportEvent) {
+        self.heard = true;
         self.wire.arrives(event);
     }
 
@@ -357,7 +446,11 @@ impl Watch for Oracle {
     }
 
     fn asks(&mut self, now: Timestamp, request: &Request) {
-        let Request::Token { id, .. } = request else { return };
+        let id = match request {
+            Request::Token { id, .. } => id,
+            Request::Http(request) => return self.asked_over_http(request),
+            _ => return,
+        };
         let until = now.saturating_add(self.config.token_timeout);
         if self.tokens.asking.replace((*id, until)).is_some_and(|(_, until)| until > now) || self.closed {
             self.accuse("a token is asked for while one is asked for, or by nobody");
@@ -390,32 +483,33 @@ impl Watch for Oracle {
         if self.next.take() != gap {
             self.accuse(format!("a gap that is not told, or not at its place: {event:?}"));
         }
-        match event {
-            Event::PushSent { push } => match self.pushes.get_mut(push) {
-                Some(log) if log.wants_reply && !log.sent && log.done.is_none() => log.sent = true,
-                log => {
-                    let what = format!("S2: PushSent of {push:?}, of which is known {log:?}");
-                    self.accuse(what);
-                }
-            },
-            Event::PushDone { push, outcome } => self.push_done(*push, outcome),
-            _ => {
-                self.connection_reports(now, event);
-                self.channel_reports(now, event);
-            }
-        }
+        let reported = self.extras.reports(event);
+        self.expect(reported);
+        self.push_reports(event);
+        self.connection_reports(now, event);
+        self.channel_reports(now, event);
     }
 
     fn rests(&mut self, now: Timestamp, client: &Session) {
         if client.channels().count() > self.config.phoenix.limits.channels
-            || client.open_pushes() != self.pushes.values().filter(|log| log.done.is_none()).count()
+            || client.open_pushes() != self.pushes.open().count()
         {
             self.accuse(format!("S6: {} channels, {} pushes", client.channels().count(), client.open_pushes()));
+        }
+        let over_http = self.pushes.over_http();
+        if over_http > self.config.http_broadcasts {
+            self.accuse(format!("S6: {over_http} requests over HTTP"));
+        }
+        if std::mem::take(&mut self.heard) {
+            let compared = self.extras.compare(client);
+            self.expect(compared);
         }
         if client.poll_timeout().is_some_and(|at| at < now) {
             self.accuse("S7: a deadline was missed");
         }
-        if self.channels.values().any(|log| log.condemned && !log.closed) {
+        // One that was joined for other changes than it wanted has to be left first.
+        let stays = |id: &ChannelId| client.channel_state(*id).is_some_and(|state| state != ChannelState::Leaving);
+        if self.channels.iter().any(|(id, log)| log.condemned && !log.closed && stays(id)) {
             self.accuse("a channel is refused for good and stays");
         }
     }
