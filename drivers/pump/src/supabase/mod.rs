@@ -61,6 +61,7 @@ mod event;
 mod http;
 mod listen;
 mod listener;
+pub mod migration;
 mod presence;
 mod ready;
 mod reporting;
