@@ -20,6 +20,28 @@ use crate::ticket::{PushTicket, ticket};
 
 /// A handle to one channel, which may be subscribed and unsubscribed any number of times. Cheap to
 /// clone; when the last clone is gone it unsubscribes, and its listeners end behind their `Closed`.
+///
+/// What the server is asked for is settled when the handle is made, for servers settle it with the join.
+/// More of it is another configuration, which [`subscribe`](Channel::subscribe) takes once no handle is
+/// subscribed with this one:
+///
+/// ```
+/// # use rejoin_pump::core::supabase::PostgresBinding;
+/// # use rejoin_pump::supabase::{Channel, Client, SubscribeError};
+/// # fn late(client: &Client, room: &Channel, binding: PostgresBinding) -> Result<Channel, SubscribeError> {
+/// client.channel(room.topic(), room.config().clone().postgres_changes(binding))
+/// # }
+/// ```
+///
+/// There is no way to add a binding that would then do nothing:
+///
+/// ```compile_fail,E0596
+/// # use rejoin_pump::core::supabase::PostgresBinding;
+/// # use rejoin_pump::supabase::Channel;
+/// # fn late(room: &Channel, binding: PostgresBinding) {
+/// room.config().postgres_changes.push(binding);
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Channel {
     lifetime: Arc<Lifetime>,

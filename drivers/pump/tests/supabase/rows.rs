@@ -91,6 +91,29 @@ fn a_binding_that_the_channel_does_not_ask_for_is_an_error() {
     assert_eq!(into, Err(SubscribeError::UnknownBinding));
 }
 
+#[test]
+fn a_binding_that_comes_after_joining_is_refused_until_it_can_be_asked_for() {
+    let (mut lab, client, room) = flowing();
+    let late = PostgresBinding::new(PostgresEvent::All).table("late");
+    let with_late = client.channel("room", rows().postgres_changes(late.clone())).unwrap();
+    let mut changes = lab.wait(with_late.changes::<Key>(&late)).unwrap();
+    assert_eq!(lab.wait(with_late.subscribe()), Err(SubscribeError::ConfigDiffers));
+    assert_eq!((lab.wait(with_late.state()), lab.sent("phx_join")), (Ok(None), 1));
+    change(&mut lab, RowChange::insert("late", &json!({"id": 1})));
+    assert_eq!(heard(&mut changes), [], "nobody has asked for it");
+
+    lab.wait(room.unsubscribe()).unwrap();
+    lab.wait(with_late.subscribe()).unwrap();
+    lab.live(1);
+    assert_eq!((lab.wait(with_late.wait_ready(secs(0))), lab.sent("phx_join")), (Ok(()), 2));
+    change(&mut lab, RowChange::insert("late", &json!({"id": 2})));
+    let ids = heard(&mut changes).into_iter().filter_map(|heard| match heard {
+        Typed::Message(change) => Some(change.new.unwrap().id),
+        _ => None,
+    });
+    assert_eq!(ids.collect::<Vec<_>>(), [2]);
+}
+
 fn typed(lab: &mut Lab, room: &Channel) -> TypedListener<TypedChange<Todo>> {
     let mut changes = lab.wait(room.changes::<Todo>(&todos())).unwrap();
     heard(&mut changes);
