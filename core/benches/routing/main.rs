@@ -8,7 +8,6 @@
 
 mod frames;
 mod phoenix;
-mod rows;
 mod supabase;
 
 use std::time::Duration;
@@ -25,6 +24,6 @@ criterion_group! {
         .measurement_time(Duration::from_millis(900))
         .sample_size(50)
         .without_plots();
-    targets = phoenix::routing, phoenix::lookup, phoenix::refs, supabase::routing, rows::changes, rows::presence
+    targets = phoenix::routing, phoenix::lookup, phoenix::refs, supabase::routing
 }
 criterion_main!(benches);
