@@ -30,7 +30,7 @@ pub enum Order {
     Broadcast(&'static str),
     /// Says something in a `system` message about database changes.
     System(&'static str, &'static str),
-    /// Says what no server should say: so many of [`LIES`]. In hostile weather only.
+    /// Says what no server should say: so many of the list below. In hostile weather only.
     Lie(&'static str, u8),
 }
 
