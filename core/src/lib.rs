@@ -1,12 +1,14 @@
-//! Sans-IO state machines for Phoenix Channels: bytes and time in, frames and events out.
+//! Sans-IO state machines for Phoenix Channels and Supabase Realtime: bytes and time in, frames and
+//! events out.
 //!
 //! Nothing in this crate opens a socket, reads a clock or draws a random number. A *machine*
-//! ([`phoenix::Session`] for the client, [`phoenix::ServerSession`] for its peer) is driven by
-//! a loop that owns those things; `rejoin-smol` and `rejoin-tokio` are two such loops, and a
-//! custom event loop is these six steps:
+//! ([`phoenix::Session`] for the client of a Phoenix server, [`supabase::Session`] for that of a
+//! Supabase project, [`phoenix::ServerSession`] for the server) is driven by a loop that owns those
+//! things; `rejoin-smol` and `rejoin-tokio` are two such loops, and a custom event loop is these six steps:
 //!
 //! 1. Call a command (`connect`, `join`, `push`, …) or nothing.
-//! 2. Carry out every [`TransportAction`] from [`Machine::poll_transport`].
+//! 2. Carry out every [`TransportAction`] from [`Machine::poll_transport`], and every request from
+//!    [`Machine::poll_request`]: a [`supabase::Request`] is for an access token or for HTTP.
 //! 3. Look at every event from [`Machine::poll_event`].
 //! 4. Wait until a socket has something to say or [`Machine::poll_timeout`] is reached.
 //! 5. Tell the machine: [`Machine::handle_transport`] or [`Machine::handle_timeout`].

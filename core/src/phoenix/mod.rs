@@ -1,4 +1,8 @@
 //! Phoenix Channels: the client [`Session`] and its peer, the [`ServerSession`].
+//!
+//! Both speak over a WebSocket or over HTTP long-poll, of which [`LongPoll`] and [`LongPollPeer`] are the
+//! halves; [`Config::transport`] chooses. Who is present in a channel is told by its messages, and
+//! [`Presence`] understands them.
 
 mod channel;
 mod config;

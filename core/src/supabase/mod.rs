@@ -4,6 +4,18 @@
 //! expect of their clients. Facts are from the `phoenix-supabase` specification, whose sections and
 //! traps (T1 to T96) the documentation names.
 //!
+//! # What there is
+//!
+//! | job | asked for by | told by |
+//! |---|---|---|
+//! | rows as they change | [`ChannelConfig::postgres_changes`], with a [`PostgresFilter`] | [`Event::PostgresReady`], then [`Event::PostgresChange`] |
+//! | broadcasts | [`Session::broadcast`] | [`Event::Broadcast`]; [`Event::PushDone`] for one's own |
+//! | broadcasts of the past | [`ChannelConfig::replay`] | [`Event::Broadcast`], with [`BroadcastMeta::replayed`] |
+//! | broadcasts without a channel | [`Session::http_broadcast`] | [`Event::HttpDone`] |
+//! | who is there | [`ChannelConfig::presence`], [`Session::track`] | [`Event::Presence`], [`Session::presence`] |
+//! | access tokens | [`Config::token_provider`], [`Session::set_auth`] | [`Request::Token`], [`Event::TokenRefreshed`] |
+//! | long-poll | [`phoenix::Config::transport`](crate::phoenix::Config::transport) | [`Event::TransportChanged`] |
+//!
 //! # What comes back, and when
 //!
 //! Subscribed channels are the *wanted* ones: whatever happens, the session works towards being in

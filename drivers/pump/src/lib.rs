@@ -5,6 +5,16 @@
 //! future to spawn. The handles are the same types on both, so code over them is tested without
 //! sockets on the in-memory runtime in [`memory`].
 //!
+//! | for | there is |
+//! |---|---|
+//! | clients of a Phoenix server | [`Client`], [`Channel`] and [`Events`], made by [`connect_with`] |
+//! | clients of a Supabase project | the handles in [`supabase`], and [`supabase::migration`] for who knows another client |
+//! | servers | [`accept`] and [`serve`] for WebSockets, [`LongPollHub`] for long-poll |
+//! | a runtime of your own | [`Runtime`] |
+//! | a machine of your own | [`Pump`], with a [`Bridge`] to its handles |
+//!
+//! Clients go over WebSockets or long-poll, as [`transport`](rejoin_core::phoenix::Config::transport) says.
+//!
 //! Nothing here spawns, and nothing here is unbounded: commands wait in a bounded queue while the
 //! socket is full, events in a bounded queue that stops the reading or drops its oldest messages
 //! by your choice ([`Inflow`]). No lock is held while your code runs.

@@ -1,7 +1,8 @@
 //! Rejoin on smol: realtime channels that always come back.
 //!
-//! [`connect`] gives a [`Client`] and a future to spawn, [`supabase::connect`] the same for Supabase;
-//! there is no hidden task and no hidden thread but smol's own.
+//! [`connect`] gives a [`Client`] of a Phoenix server and a future to spawn, [`supabase::connect`] the same
+//! for a Supabase project: rows, broadcasts, presence and tokens. There is no hidden task and no hidden thread but smol's own.
+//! Clients go over WebSockets or long-poll, and servers let them in by both: [`accept`], [`LongPollHub`].
 //!
 //! ```no_run
 //! use rejoin_smol::core::phoenix::{Config, JoinOptions, Push};

@@ -1,4 +1,4 @@
-//! Supabase Realtime on smol.
+//! Supabase Realtime on smol. If you know another client of it, begin at [`migration`].
 //!
 //! ```no_run
 //! use rejoin_smol::core::Payload;

@@ -1,4 +1,4 @@
-//! Supabase Realtime on tokio.
+//! Supabase Realtime on tokio. If you know another client of it, begin at [`migration`].
 //!
 //! ```no_run
 //! use rejoin_tokio::core::Payload;

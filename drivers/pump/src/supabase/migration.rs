@@ -87,8 +87,7 @@
 //! while let Some(heard) = changes.next().await {
 //!     match heard {
 //!         Typed::Message(change) => apply(change),
-//!         Typed::Channel(ChannelEvent::PostgresReady { .. }) => fetch_all().await,
-//!         Typed::Channel(event) if event.is_loss() => fetch_all().await,
+//!         Typed::Channel(ChannelEvent::PostgresReady { .. } | ChannelEvent::Lagged { .. }) => fetch_all().await,
 //!         _ => {}
 //!     }
 //! }
@@ -260,7 +259,7 @@
 //!
 //! | Elixir | Clojure | realtime-js | here | what differs, and why |
 //! |---|---|---|---|---|
-//! | `presence`, `key` | `:presence`, `:key` | `presence`, `key`, `enabled` | [`ChannelConfig::presence`] | Asked for, and not switched on by a listener; without it `track` is an error, for nobody here would see anybody (F54). |
+//! | `presence`, `key` | `:presence`, `:key` | `presence`, `key`, `enabled` | [`ChannelConfig::presence`] | Asked for, and not switched on by a listener; without it `track` and [`Channel::presence`] are errors, for nobody here would see anybody (F54). |
 //! | `track` | `track` | `track` | [`Channel::track`] | A wish: after each loss it is tracked again, where the others vanish (F51, T65). No more than servers allow leave, and the last one wins (F55). Its ticket always ends: shown, overtaken by a later wish, refused or dropped (F56). |
 //! | `untrack` | `untrack` | `untrack` | [`Channel::untrack`] | The same. |
 //! | `presence_state` | `presence-state` | `presenceState`, `RealtimePresence`, `Presence.list` | [`Channel::presence_state`], [`PresenceStream::members`] | For each channel, where Elixir has one map for all. |

@@ -1,5 +1,6 @@
 //! The handles of a Supabase client: one [`Client`], re-subscribable [`Channel`]s, and [`Listener`]s
-//! that may be attached at any time. The same types on every runtime.
+//! that may be attached at any time. The same types on every runtime. If you know another client of
+//! Supabase Realtime, begin at [`migration`].
 //!
 //! ```
 //! use std::time::Duration;
