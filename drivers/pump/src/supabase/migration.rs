@@ -179,7 +179,7 @@
 //! | Elixir | Clojure | realtime-js | here | what differs, and why |
 //! |---|---|---|---|---|
 //! | `:access_token_fn` | `:access-token-fn` | `accessToken` | [`ConnectOptions::token_provider`] | Asked before a token expires, when the server refuses one, and at first: joins wait for it, and are never silently anonymous (F42, F44). Where it fails, the token in force stays until it expires, and the API key does not step in for it (F45). [`ChannelConfig::anonymous`] is for who wants that. |
-//! | `set_auth` | `set-auth` | `setAuth` | [`Client::set_auth`] | For later joins too, which those of Elixir and Clojure forget (F45, T69); told to joined channels once, and not with each heartbeat (F46, T74). An expired one is an error (T73). Signing out is [`Client::clear_auth`]. |
+//! | `set_auth` | `set-auth` | `setAuth` | [`Client::set_auth`] | For later joins too, which those of Elixir and Clojure forget (F45, T69); told to joined channels once, and not with each heartbeat (F46, T74). An expired one is an error (T73). With a provider it counts until that is asked next (T72). Signing out is [`Client::clear_auth`] (T71). |
 //! | `set_auth/2` | `set-auth ch token` | – | [`Channel::set_auth`] | As long as the channel is subscribed, through every loss. |
 //! | `Message.access_token` | `access-token-frame` | – | [`Client::set_auth`] | Servers never answer it, so that it has no outcome (T68); a refusal is the end of the channel, with its reason. |
 //! | – | – | `authToken` | [`phoenix::Config::auth_token`] | Phoenix's own, which Supabase does not use. |
