@@ -159,6 +159,32 @@ fn an_answered_join_or_heartbeat_starts_the_delays_again() {
 }
 
 #[test]
+fn without_auto_reconnect_every_loss_waits_for_connect() {
+    let mut config = config();
+    config.auto_reconnect = false;
+    let mut s = Script::open(config);
+    let room = s.join("room");
+    s.accept("room");
+    for lose in [|s: &mut Script| s.closed(Some(1006)), |s: &mut Script| s.refused(503, None)] {
+        s.events.clear();
+        lose(&mut s);
+        let retry_at = s.take_events().into_iter().find_map(|event| match event {
+            Event::Disconnected { retry_at, .. } => Some(retry_at),
+            _ => None,
+        });
+        assert_eq!(retry_at, Some(None));
+        let dials = s.dials.len();
+        s.advance(Duration::from_secs(3600));
+        assert_eq!(s.dials.len(), dials);
+        s.connect();
+        assert_eq!(s.dials.len(), dials + 1);
+    }
+    s.opened();
+    s.accept("room");
+    assert_eq!(s.session.channel_state(room), Some(ChannelState::Joined));
+}
+
+#[test]
 fn a_limited_client_says_that_it_gave_up_and_connect_rearms_it() {
     let mut config = config();
     config.max_attempts = Some(3);

@@ -46,6 +46,9 @@ pub struct Config {
     /// How long a heartbeat may stay unanswered; default 10 s. A vanished peer is noticed after at
     /// most interval + timeout.
     pub heartbeat_timeout: Duration,
+    /// Whether a lost connection is made anew on its own; default yes. Without it every loss waits for
+    /// `connect`, channels and waiting pushes as well.
+    pub auto_reconnect: bool,
     /// Close codes after which no attempt is made on its own; default none, for servers and the
     /// proxies before them close with any code when they mean to come back (specification, section 3.4).
     pub stop_codes: Vec<u16>,
@@ -97,6 +100,7 @@ impl Config {
             fallback_memory: TransportKind::default(),
             heartbeat_interval: Some(secs(30)),
             heartbeat_timeout: secs(10),
+            auto_reconnect: true,
             stop_codes: Vec::new(),
             stop_statuses: Vec::new(),
             max_attempts: None,
@@ -144,6 +148,7 @@ impl fmt::Debug for Config {
             .field("fallback_memory", &self.fallback_memory)
             .field("heartbeat_interval", &self.heartbeat_interval)
             .field("heartbeat_timeout", &self.heartbeat_timeout)
+            .field("auto_reconnect", &self.auto_reconnect)
             .field("stop_codes", &self.stop_codes)
             .field("stop_statuses", &self.stop_statuses)
             .field("max_attempts", &self.max_attempts)

@@ -133,6 +133,7 @@ impl Session {
     /// Whether the configuration says that this loss is not to be answered with another attempt.
     fn is_final(&self, reason: &LossReason) -> bool {
         match reason {
+            _ if !self.config.auto_reconnect => true,
             LossReason::Open(OpenError { status: Some(status), .. }) => self.config.stop_statuses.contains(status),
             LossReason::Closed { code: Some(code), .. } => self.config.stop_codes.contains(code),
             _ => false,

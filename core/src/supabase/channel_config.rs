@@ -37,6 +37,8 @@ pub struct ChannelConfig {
     pub anonymous: bool,
     /// Whether to join again after the server has closed the channel. Not on the wire.
     pub rejoin: RejoinPolicy,
+    /// Instead of the session's `join_timeout`. Not on the wire.
+    pub join_timeout: Option<Duration>,
 }
 
 impl ChannelConfig {
@@ -109,6 +111,13 @@ impl ChannelConfig {
     #[must_use]
     pub const fn rejoin(mut self, policy: RejoinPolicy) -> Self {
         self.rejoin = policy;
+        self
+    }
+
+    /// How long the join may stay unanswered, instead of the session's `join_timeout`.
+    #[must_use]
+    pub const fn join_timeout(mut self, timeout: Duration) -> Self {
+        self.join_timeout = Some(timeout);
         self
     }
 

@@ -70,10 +70,13 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(15);
 const BEYOND_WAIT: Duration = Duration::from_secs(10);
 
 impl ChannelConfig {
-    /// How long the join may stay unanswered, if longer than usual: the server was asked to wait.
-    pub(crate) fn join_timeout(&self, usual: Duration) -> Option<Duration> {
-        let wait = self.postgres_wait.filter(|_| !self.postgres_changes.is_empty())?;
-        Some(usual.max(wait.timeout.unwrap_or(DEFAULT_WAIT).saturating_add(BEYOND_WAIT)))
+    /// How long the join may stay unanswered, if other than usual: as was asked for, or longer if the
+    /// server was asked to wait.
+    pub(crate) fn longest_join(&self, usual: Duration) -> Option<Duration> {
+        let Some(wait) = self.postgres_wait.filter(|_| !self.postgres_changes.is_empty()) else {
+            return self.join_timeout;
+        };
+        Some(self.join_timeout.unwrap_or(usual).max(wait.timeout.unwrap_or(DEFAULT_WAIT).saturating_add(BEYOND_WAIT)))
     }
 
     /// The value of `config` in a join's payload.
@@ -270,6 +273,21 @@ mod tests {
         assert_eq!(options(bound.clone()), Value::Null);
         assert_eq!(options(bound.clone().postgres_wait(PostgresWait::default())), json!({"wait": true}));
         assert_eq!(options(bound.postgres_wait(wait)), json!({"wait": true, "timeout": 15_000}));
+    }
+
+    #[test]
+    fn a_join_has_its_own_time_or_as_long_as_the_server_may_wait() {
+        let secs = Duration::from_secs;
+        let waiting = |config: ChannelConfig| {
+            config
+                .postgres_changes(PostgresBinding::new(PostgresEvent::All))
+                .postgres_wait(PostgresWait::at_most(secs(20)))
+        };
+        let (usual, own) = (ChannelConfig::default(), ChannelConfig::default().join_timeout(secs(40)));
+        assert_eq!(usual.longest_join(secs(15)), None);
+        assert_eq!(own.longest_join(secs(15)), Some(secs(40)));
+        assert_eq!(waiting(usual).longest_join(secs(15)), Some(secs(30)));
+        assert_eq!(waiting(own).longest_join(secs(15)), Some(secs(40)));
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl Session {
         config.check()?;
         let topic = topic_of(name)?;
         let mut options = JoinOptions::default().rejoin_on_close();
-        options.timeout = config.join_timeout(self.config.phoenix.join_timeout);
+        options.timeout = config.longest_join(self.config.phoenix.join_timeout);
         let json = config.to_json();
         // The token is not known yet.
         self.inner.check_join(&topic, json.len() + AccessToken::MAX_BYTES)?;

@@ -165,7 +165,7 @@
 //!
 //! | Elixir | Clojure | realtime-js | here | what differs, and why |
 //! |---|---|---|---|---|
-//! | – | `:auto-reconnect?` | – | none | It always comes back. Who does not want that answers [`ConnectionEvent::Disconnected`] with [`Client::disconnect`], or names codes and statuses in [`stop_codes`](phoenix::Config::stop_codes) and [`stop_statuses`](phoenix::Config::stop_statuses). |
+//! | – | `:auto-reconnect?` | – | [`phoenix::Config::auto_reconnect`] | On, as there. It may also be off for some ends alone: codes and statuses in [`stop_codes`](phoenix::Config::stop_codes) and [`stop_statuses`](phoenix::Config::stop_statuses). |
 //! | `:reconnect_after_ms` | `:reconnect-after-ms`, `:reconnect-exec` | `reconnectAfterMs` | [`phoenix::Config::reconnect`] | Data instead of a closure, so that it can be compared and printed; [`Backoff::sampled`] takes a function. 1, 2, 4, 8, 10 s, as the Elixir client says and does not do (T26), spread by [`jitter`](phoenix::Config::jitter) so that clients do not come back in one second (F12). The steps start again after proof of life, not at the mere opening (F13, T25). |
 //! | – | `:max-reconnect-attempts`, `:reconnect-exhausted` | – | [`phoenix::Config::max_attempts`] | Unlimited unless told; the end is said once, [`ConnectionEvent::GaveUp`] (F16). |
 //! | – | – | `rejoinAfterMs` | [`phoenix::Config::rejoin`] | 1, 2, 5, 10 s with jitter, where a refusal is of the kind that passes. One for good is not tried again, one for rates waits 30 s, one for a token waits for another (F29, T33). |
@@ -190,7 +190,7 @@
 //! |---|---|---|---|---|
 //! | `channel` | `channel` | `channel` | [`Client::channel`] | A handle, and nothing is sent. The topic goes with or without `realtime:`, once (T80). A second handle with another configuration is [`SubscribeError::ConfigDiffers`] when it subscribes; the others ignore the second configuration without a word. |
 //! | `private` | `:private` | `private` | [`ChannelConfig::private`] | After the user has signed out it waits for a token, and is not joined as the API key's role (F50). |
-//! | `:timeout` of a channel | – | `subscribe(cb, timeout)` | [`phoenix::Config::join_timeout`] | For all channels; how long to wait for one is told to [`Channel::wait_ready`]. |
+//! | `:timeout` of a channel | – | `subscribe(cb, timeout)` | [`ChannelConfig::join_timeout`], [`phoenix::Config::join_timeout`] | From when the join is sent, not from the call (T28); how long to wait for a channel is told to [`Channel::wait_ready`]. |
 //! | `:params` of a channel | `:config` | `params` | [`ChannelConfig`] | Typed, and checked by [`ChannelConfig::check`]: what a server would refuse or ignore is an error before anything is sent. |
 //! | `:ref` | – | – | none | Refs are the session's, and never used twice (F62, T16). |
 //! | `on` | `on` | `on` | [`ChannelConfig`] for what the server is asked for; [`Channel::listen`], [`broadcasts`](Channel::broadcasts), [`changes`](Channel::changes), [`presence`](Channel::presence) for what is heard | The server learns what one wants when the channel is joined, so that this is settled before: an `on` that comes too late cannot be written (F26). Listeners come and go at any time. Nothing joins by itself, as it does in Elixir: [`Channel::subscribe`]. |
