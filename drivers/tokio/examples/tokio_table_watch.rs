@@ -1,5 +1,5 @@
 //! Prints what changes in a table, on tokio:
-//! `SUPABASE_KEY=… cargo run -p rejoin-tokio --example table_watch -- https://abc.supabase.co/realtime/v1 todos`.
+//! `SUPABASE_KEY=… cargo run -p rejoin-tokio --example tokio_table_watch -- https://abc.supabase.co/realtime/v1 todos`.
 //!
 //! The table has to be in the publication `supabase_realtime`. Cut the network and see what it says.
 

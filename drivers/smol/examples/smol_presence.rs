@@ -1,5 +1,5 @@
 //! Shows who is in a room, on smol:
-//! `SUPABASE_KEY=… cargo run -p rejoin-smol --example presence -- https://abc.supabase.co/realtime/v1 NAME`.
+//! `SUPABASE_KEY=… cargo run -p rejoin-smol --example smol_presence -- https://abc.supabase.co/realtime/v1 NAME`.
 //!
 //! Start it in two terminals with two names, and end one of them.
 
