@@ -64,6 +64,8 @@ pub enum Op {
         nth: u8,
         /// What, or nothing.
         wish: Option<u8>,
+        /// How often in a row, each time something else.
+        times: u8,
     },
     /// `http_broadcast`, or `http_broadcast_batch`.
     Http {
@@ -172,6 +174,9 @@ pub enum Provider {
     Lasting,
 }
 
+/// Enough for an answer.
+const BETWEEN_WISHES: Duration = Duration::from_millis(60);
+
 impl Op {
     /// How long nothing happens before one, in milliseconds.
     pub(super) fn pause(rng: &mut Rng) -> u32 {
@@ -222,7 +227,10 @@ impl Op {
             88..93 => Self::Crowd(Deed::random(rng)),
             93..95 => Self::Change(Change::random(rng)),
             95 => Self::Send { topic: rng.pick(&TOPICS) },
-            _ => Self::Track { nth, wish: rng.chance(750).then(|| rng.below(100) as u8) },
+            _ => {
+                let wish = rng.chance(750).then(|| rng.below(100) as u8);
+                Self::Track { nth, wish, times: rng.pick(&[1, 1, 1, 8]) }
+            }
         }
     }
 
@@ -262,18 +270,17 @@ impl Op {
                     lab.watch.pushes(push, *reply, false);
                 }
             }
-            Self::Track { nth, wish } => {
+            Self::Track { nth, wish, times } => {
                 let present = lab.client.channels().map(|(id, ..)| id).filter(|id| lab.watch.room(*id).presence);
                 let present: Vec<_> = present.collect();
                 let wanted = present.get(usize::from(*nth) % present.len().max(1)).copied();
                 let Some(id) = wanted.or_else(|| nth_channel(lab, *nth)) else { return };
-                let wished = match wish {
-                    Some(n) => lab.client.track(now, id, lab.watch.meta(id, *n)),
-                    None => lab.client.untrack(now, id),
-                };
-                match wished {
-                    Ok(push) => lab.watch.wishes(push, id, *wish),
-                    Err(error) => lab.watch.refuses_wish(id, &error),
+                for more in 0..*times {
+                    track(lab, id, wish.map(|n| n.wrapping_add(more)));
+                    lab.with(|_, _| ());
+                    if more + 1 < *times {
+                        lab.advance(BETWEEN_WISHES);
+                    }
                 }
             }
             Self::Http { topic, persist, batch } => {
@@ -404,6 +411,17 @@ fn token_at(now: Timestamp, expires_in_s: u32) -> AccessToken {
     let now = now.saturating_since(Timestamp::ZERO);
     let generation = u32::try_from(now.as_millis()).unwrap_or_default();
     token(now + Duration::from_secs(expires_in_s.into()), generation.wrapping_add(2_000))
+}
+
+fn track(lab: &mut Lab<Oracle>, id: ChannelId, wish: Option<u8>) {
+    let wished = match wish {
+        Some(n) => lab.client.track(lab.now, id, lab.watch.meta(id, n)),
+        None => lab.client.untrack(lab.now, id),
+    };
+    match wished {
+        Ok(push) => lab.watch.wishes(push, id, wish),
+        Err(error) => lab.watch.refuses_wish(id, &error),
+    }
 }
 
 fn payload(json: serde_json::Value) -> Payload {

@@ -149,8 +149,10 @@ impl Oracle {
     }
 
     pub(super) fn refuses_wish(&mut self, id: ChannelId, error: &TrackError) {
-        let without = matches!(error, TrackError::PresenceNotEnabled);
-        if self.room(id).presence == without {
+        // It may have gone, or be going.
+        let gone = matches!(error, TrackError::UnknownChannel | TrackError::Leaving);
+        let without = matches!(error, TrackError::PresenceNotEnabled) && !self.room(id).presence;
+        if !gone && !without {
             self.accuse(format!("a wish of {:?} is refused: {error}", self.room(id)));
         }
     }
