@@ -23,8 +23,8 @@ use crate::trace::{Fingerprint, Recorder};
 use crate::weather::Climate;
 use crate::wirelog::WireLog;
 
-/// How every token begins.
-const SECRET: &str = "eyJ";
+/// How every token begins, and no name that is made up.
+const SECRET: &str = "eyJhbGci";
 
 /// Watches a Supabase session and says what is wrong.
 #[derive(Debug)]
