@@ -338,6 +338,105 @@ fn a_cancelled_wish_stays_and_tells_nobody() {
     assert_eq!(s.outcomes(tracked).len(), 1);
 }
 
+/// A stuck transport, and then a loss or a crash: what the lane held is not said besides what is wished then.
+#[test]
+fn a_call_that_never_left_is_not_made_once_more_after_the_rejoin() {
+    for crash in [false, true] {
+        for wished_meanwhile in [None, Some(2)] {
+            let (mut s, room) = in_room();
+            s.plugged = true;
+            let tracked = track(&mut s, room, 1);
+            if crash {
+                s.end(ROOM, "phx_error");
+            } else {
+                s.closed(Some(1006));
+            }
+            let later = wished_meanwhile.map(|n| track(&mut s, room, n));
+            s.plugged = false;
+            s.advance(secs(1));
+            if !crash {
+                s.opened();
+            }
+            s.accept(ROOM);
+            assert_eq!(calls(&mut s), [wished_meanwhile.unwrap_or(1)], "crash: {crash}");
+            match later {
+                None => assert_eq!(s.outcomes(tracked), [PushOutcome::Ok(Payload::EMPTY)]),
+                Some(later) => {
+                    assert_eq!(s.outcomes(tracked), [PushOutcome::Dropped]);
+                    assert_eq!(s.outcomes(later), [PushOutcome::Ok(Payload::EMPTY)]);
+                }
+            }
+            assert_eq!(s.session.open_pushes(), 0);
+        }
+    }
+}
+
+/// Whoever says untrack while nobody is tracked must not be shown after the rejoin.
+#[test]
+fn a_call_that_never_left_does_not_undo_an_untrack_during_the_absence() {
+    let (mut s, room) = in_room();
+    s.plugged = true;
+    let tracked = track(&mut s, room, 1);
+    s.closed(Some(1006));
+    let untracked = untrack(&mut s, room);
+    assert_eq!(
+        (s.outcomes(tracked), s.outcomes(untracked)),
+        (vec![PushOutcome::Dropped], vec![PushOutcome::Ok(Payload::EMPTY)])
+    );
+    s.plugged = false;
+    s.advance(secs(1));
+    s.opened();
+    s.accept(ROOM);
+    assert_eq!(calls(&mut s), [0; 0]);
+    assert_eq!(s.session.open_pushes(), 0);
+}
+
+#[test]
+fn an_untrack_behind_a_call_that_a_crash_ends_is_done_with_the_crash() {
+    let (mut s, room) = in_room();
+    let tracked = track(&mut s, room, 1);
+    let untracked = untrack(&mut s, room);
+    assert_eq!(s.take_sent().len(), 1);
+    s.end(ROOM, "phx_error");
+    assert_eq!(
+        (s.outcomes(tracked), s.outcomes(untracked)),
+        (vec![PushOutcome::Unknown], vec![PushOutcome::Ok(Payload::EMPTY)])
+    );
+    s.advance(secs(1));
+    s.accept(ROOM);
+    assert_eq!(calls(&mut s), [0; 0], "the server has forgotten it anyway");
+}
+
+#[test]
+fn a_call_without_an_answer_is_not_taken_for_one_that_the_server_knows() {
+    let (mut s, room) = in_room();
+    track(&mut s, room, 1);
+    s.advance(secs(10));
+    s.take_sent();
+    let again = track(&mut s, room, 1);
+    assert_eq!(calls(&mut s), [1]);
+    assert_eq!(s.outcomes(again), [PushOutcome::Ok(Payload::EMPTY)]);
+
+    // One that has never left is still to be made.
+    s.plugged = true;
+    let late = track(&mut s, room, 2);
+    s.advance(secs(10));
+    assert_eq!(s.outcomes(late), [PushOutcome::TimedOut]);
+    s.plugged = false;
+    s.drain();
+    assert_eq!(calls(&mut s), [2]);
+}
+
+#[test]
+fn whoever_is_untracked_already_need_not_say_so_again() {
+    let (mut s, room) = in_room();
+    track(&mut s, room, 1);
+    untrack(&mut s, room);
+    assert_eq!(calls(&mut s), [json!(1), Value::Null]);
+    let again = untrack(&mut s, room);
+    assert_eq!((calls(&mut s), s.outcomes(again)), (vec![], vec![PushOutcome::Ok(Payload::EMPTY)]));
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Track(u32),

@@ -104,8 +104,14 @@ impl Session {
         {
             postgres.missed_since.get_or_insert(since);
         }
-        let settled = channel.presence().and_then(|members| members.tracking.lost());
-        self.settle(settled);
+        if let Some((settled, void)) = channel.presence().map(|members| members.tracking.lost()) {
+            for settled in settled {
+                self.settle(settled);
+            }
+            if let Some(call) = void {
+                self.inner.cancel(call);
+            }
+        }
         self.channels.reschedule(id);
     }
 

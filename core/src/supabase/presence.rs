@@ -20,7 +20,8 @@ impl Session {
     /// `Config::presence_budget` wait for their time.
     ///
     /// Ends in one [`Event::PushDone`]: `Ok` once the server shows it, however long that takes;
-    /// `Dropped` if a later wish came before it was sent; `Error` if the server does not want it.
+    /// `Dropped` if a later wish came before it was sent; `Error` if the server does not want it;
+    /// `TimedOut` if it has not answered, which leaves the wish to the next join.
     ///
     /// # Errors
     /// If the channel was subscribed without presence, the payload is no object or too large, or there
@@ -108,18 +109,13 @@ impl Session {
     /// A push is over that may be a presence call; if it is, gives nothing back.
     pub(super) fn presence_done(&mut self, push: PushId, outcome: PushOutcome) -> Option<(PushId, PushOutcome)> {
         let Some(id) = self.tracking.remove(&push) else { return Some((push, outcome)) };
-        let dropped = outcome == PushOutcome::Dropped;
         let later = self.now.saturating_add(NO_ROOM);
         let outcome = match outcome {
             // The server has forgotten the channel, which is no word on the wish (trap T14).
             PushOutcome::Error(_) if !self.may_tell(id) => PushOutcome::Unknown,
             outcome => outcome,
         };
-        let members = self.channels.get_mut(id)?.presence()?;
-        let settled = members.tracking.done(push, outcome);
-        if dropped {
-            members.tracking.put_off(later);
-        }
+        let settled = self.channels.get_mut(id)?.presence()?.tracking.done(push, outcome, later);
         self.settle(settled);
         self.tell_presence(id);
         None

@@ -68,7 +68,11 @@ enum Told {
         waiter: Option<Waiter>,
         /// Whether there is a newer wish.
         outdated: bool,
+        /// Whether the transport has taken it.
+        sent: bool,
     },
+    /// The wish, perhaps: there was no answer.
+    Unanswered,
     Wish,
 }
 
@@ -126,7 +130,7 @@ impl Tracking {
     /// The wish is on its way as this push.
     pub(super) fn sending(&mut self, push: PushId) {
         self.not_before = None;
-        self.told = Told::Sending { push, waiter: self.waiter.take(), outdated: false };
+        self.told = Told::Sending { push, waiter: self.waiter.take(), outdated: false, sent: false };
     }
 
     /// There was no room to send it.
@@ -140,60 +144,66 @@ impl Tracking {
             self.calls.pop_front();
         }
         self.calls.push_back(now);
-        let Told::Sending { waiter, .. } = &mut self.told else { return None };
+        let Told::Sending { waiter, sent, .. } = &mut self.told else { return None };
+        *sent = true;
         let waiter = waiter.as_mut()?;
         waiter.sent = true;
         Some(waiter.push)
     }
 
-    /// How the call ended.
-    pub(super) fn done(&mut self, push: PushId, outcome: PushOutcome) -> Settled {
-        let Told::Sending { push: sending, waiter, outdated } = &mut self.told else { return None };
+    /// How the call ended. One that found no room to leave is made again `later`.
+    pub(super) fn done(&mut self, push: PushId, outcome: PushOutcome, later: Timestamp) -> Settled {
+        let Told::Sending { push: sending, waiter, outdated, sent } = &mut self.told else { return None };
         if *sending != push {
             return None;
         }
-        let (waiter, outdated) = (waiter.take(), *outdated);
-        self.told = if outdated { Told::Nothing } else { Told::Wish };
+        let (waiter, outdated, sent) = (waiter.take(), *outdated, *sent);
+        self.told = Told::Nothing;
+        if outcome == PushOutcome::Dropped {
+            self.not_before = Some(later);
+        }
         match &outcome {
+            _ if outdated => {}
             PushOutcome::Dropped | PushOutcome::Unknown => {
-                self.told = Told::Nothing;
-                if !outdated {
-                    // It is said again with the next join.
-                    self.waiter = waiter;
-                    return None;
-                }
+                // It is said again, and whoever waits goes on waiting.
+                self.waiter = waiter;
+                return None;
             }
+            PushOutcome::TimedOut if !sent => {}
+            PushOutcome::TimedOut => self.told = Told::Unanswered,
             // The server does not want it, now or later.
-            PushOutcome::Error(_) | PushOutcome::Other { .. } if !outdated => self.wish = None,
-            _ if !outdated && self.wish == Some(Wish::Untrack) => self.wish = None,
-            _ => {}
+            PushOutcome::Error(_) | PushOutcome::Other { .. } => self.wish = None,
+            PushOutcome::Ok(_) | PushOutcome::Sent => self.told = Told::Wish,
         }
         waiter.map(|waiter| (waiter.push, outcome))
     }
 
-    /// The channel is no longer joined, so that the server has forgotten it.
-    pub(super) fn lost(&mut self) -> Settled {
+    /// The channel is no longer joined, so that the server has forgotten it. Who need not wait any more,
+    /// and which call is void, be it that it waits to leave after the rejoin?
+    pub(super) fn lost(&mut self) -> ([Settled; 2], Option<PushId>) {
         self.not_before = None;
         let told = core::mem::replace(&mut self.told, Told::Nothing);
         let known = matches!(told, Told::Wish);
-        if let Told::Sending { waiter: Some(waiter), outdated, .. } = told {
+        let (mut superseded, mut void) = (None, None);
+        if let Told::Sending { push, waiter, outdated, .. } = told {
+            void = Some(push);
             if outdated {
-                return Some((waiter.push, PushOutcome::Unknown));
+                superseded = waiter.map(|waiter| (waiter.push, waiter.given_up()));
+            } else {
+                self.waiter = waiter;
             }
-            self.waiter = Some(waiter);
         }
+        let mut untracked = None;
         match self.wish {
             // Forgotten is as good as untracked.
             Some(Wish::Untrack) => {
                 self.wish = None;
-                self.waiter.take().map(|waiter| (waiter.push, PushOutcome::Ok(Payload::EMPTY)))
+                untracked = self.waiter.take().map(|waiter| (waiter.push, PushOutcome::Ok(Payload::EMPTY)));
             }
-            Some(Wish::Track(_)) if known && !self.again => {
-                self.wish = None;
-                None
-            }
-            _ => None,
+            Some(Wish::Track(_)) if known && !self.again => self.wish = None,
+            _ => {}
         }
+        ([superseded, untracked], void)
     }
 
     /// Nobody wants to hear of this push any more; the wish stays.
