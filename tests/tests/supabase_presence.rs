@@ -437,6 +437,24 @@ fn whoever_is_untracked_already_need_not_say_so_again() {
     assert_eq!((calls(&mut s), s.outcomes(again)), (vec![], vec![PushOutcome::Ok(Payload::EMPTY)]));
 }
 
+/// What passes the check fits a frame: else it would wait for ever.
+#[test]
+fn whatever_may_be_tracked_can_be_sent() {
+    let mut config = supabase_config();
+    config.phoenix.limits.outbound_frame_bytes = 70_000;
+    let (mut s, room) = SupabaseScript::in_room(config, &present());
+    let mut accepted = 0;
+    for len in 69_600..69_900 {
+        let payload = Payload::json(&json!({ "n": "x".repeat(len) })).unwrap();
+        if s.with(|session, now| session.track(now, room, payload)).is_ok() {
+            assert_eq!(calls(&mut s).len(), 1, "{len} bytes");
+            accepted += 1;
+            s.advance(secs(40));
+        }
+    }
+    assert!(accepted > 0);
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Track(u32),

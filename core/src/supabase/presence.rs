@@ -11,6 +11,9 @@ use crate::phoenix::{self, ChannelId, JoinError, Presence, PresenceChanges, Pres
 use crate::text::Text;
 use crate::time::Timestamp;
 
+const EVENT: &str = "presence";
+/// What a call has besides its topic and what is tracked: it has to fit a frame, or it would never leave.
+const ENVELOPE_BYTES: usize = EVENT.len() + r#"{"type":"presence","event":"track","payload":}"#.len();
 /// How long to wait where the transport had no room for a call.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
@@ -31,7 +34,7 @@ impl Session {
             return Err(TrackError::NotAnObject);
         }
         if let Some(topic) = self.inner.topic(channel)
-            && let Err(JoinError::TooLarge { len }) = self.inner.check_join(topic, payload.len())
+            && let Err(JoinError::TooLarge { len }) = self.inner.check_join(topic, payload.len() + ENVELOPE_BYTES)
         {
             return Err(TrackError::TooLarge { len });
         }
@@ -82,7 +85,7 @@ impl Session {
         }
         let Some(members) = self.channels.get_mut(id).and_then(|channel| channel.presence()) else { return };
         if let Some(wish) = members.tracking.next_call(now) {
-            let push = Push::new(Text::from_static("presence"), wish.to_payload());
+            let push = Push::new(Text::from_static(EVENT), wish.to_payload());
             match self.inner.push(now, id, push) {
                 Ok(push) => {
                     members.tracking.sending(push);
