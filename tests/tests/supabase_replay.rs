@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rejoin_core::phoenix::{ChannelId, PushError, PushId, PushOutcome};
 use rejoin_core::supabase::{Broadcast, BroadcastMeta, ChannelConfig, Event, Persist, Replay, UnixMillis};
 use rejoin_core::wire::Serializer;
-use rejoin_core::{Frame, Machine, Payload, TransportAction};
+use rejoin_core::{Frame, Machine, Payload, Timestamp, TransportAction};
 use rejoin_sim::{EPOCH, SupabaseScript, supabase_config, token};
 use serde_json::{Value, json};
 
@@ -122,6 +122,36 @@ fn a_rejoin_asks_for_what_is_newer_than_the_last_sign_of_life() {
     s.advance(secs(20));
     rejoin(&mut s);
     assert_eq!(asked(&s), json!({"since": (EPOCH + secs(99)).as_millis()}));
+}
+
+/// A host that slept, whose own time does not count the sleep, and which slept again before it was back.
+#[test]
+fn what_was_stored_while_the_host_slept_is_asked_for() {
+    let (mut s, _) = in_room(&replaying(Replay::since(since())));
+    s.advance(secs(20));
+    store(&mut s, 1, false);
+    for hours in [1, 2] {
+        s.advance(secs(1));
+        let slept = secs(3_600 * hours);
+        s.with(|session, now| session.set_wall_clock(now, EPOCH + (now.saturating_since(Timestamp::ZERO)) + slept));
+        if hours == 1 {
+            s.closed(Some(1006));
+        }
+    }
+    s.advance(secs(1));
+    s.opened();
+    assert_eq!(asked(&s), json!({"since": (EPOCH + secs(15)).as_millis()}));
+}
+
+/// A clock that was ahead and is put right.
+#[test]
+fn a_clock_that_is_set_back_makes_nothing_missing() {
+    let (mut s, _) = in_room(&replaying(Replay::since(since())));
+    s.advance(secs(20));
+    store(&mut s, 1, false);
+    s.with(|session, now| session.set_wall_clock(now, EPOCH - secs(80)));
+    rejoin(&mut s);
+    assert_eq!(asked(&s), json!({"since": (EPOCH - secs(85)).as_millis()}));
 }
 
 /// Section 6.1 of the specification.

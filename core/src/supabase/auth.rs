@@ -109,7 +109,7 @@ impl Session {
     /// What a rejoin asks for instead, if it need not ask for everything again.
     fn resumed_config(&self, channel: &Channel) -> Option<Text> {
         let resuming = channel.extras.as_ref()?.resuming.as_ref()?;
-        resuming.config_since(self.tokens.unix(channel.gap_since?)?)
+        resuming.config_since(self.tokens.earliest_unix(channel.gap_since?)?)
     }
 
     pub(super) fn take_notice(&mut self, id: ChannelId) -> Option<TransportAction> {

@@ -34,6 +34,8 @@ pub(super) struct Tokens {
     signed_out: bool,
     stopped: bool,
     wall: Option<Wall>,
+    /// Of all that the host has told, what makes a time of ours the earliest.
+    earliest: Option<Wall>,
     asking: Option<Asking>,
     asked: u64,
     /// How many answers in a row brought nothing new.
@@ -48,6 +50,13 @@ pub(super) struct Tokens {
 struct Wall {
     at: Timestamp,
     since_unix_epoch: Duration,
+}
+
+impl Wall {
+    fn says(self, when: Timestamp) -> Duration {
+        let before = self.at.saturating_since(when);
+        self.since_unix_epoch.saturating_add(when.saturating_since(self.at)).saturating_sub(before)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +111,7 @@ impl Tokens {
             signed_out: false,
             stopped: false,
             wall: None,
+            earliest: None,
             asking: None,
             asked: 0,
             fruitless: 0,
@@ -146,14 +156,21 @@ impl Tokens {
 
     /// The wall clock, if the host has told.
     pub(super) fn unix(&self, now: Timestamp) -> Option<Duration> {
-        let Wall { at, since_unix_epoch } = self.wall?;
-        Some(since_unix_epoch.saturating_add(now.saturating_since(at)))
+        self.wall.map(|wall| wall.says(now))
+    }
+
+    /// The earliest that the wall clock can have said at a time that may have passed before the host told
+    /// the time last. It may have slept since, without our time counting that, or have set its clock.
+    pub(super) fn earliest_unix(&self, then: Timestamp) -> Option<Duration> {
+        self.earliest.map(|wall| wall.says(then))
     }
 
     pub(super) fn set_wall_clock(&mut self, now: Timestamp, since_unix_epoch: Duration) {
         // A clock that goes as expected changes no plan.
         if self.unix(now).is_none_or(|expected| expected.abs_diff(since_unix_epoch) >= DRIFT) {
-            self.wall = Some(Wall { at: now, since_unix_epoch });
+            let wall = Wall { at: now, since_unix_epoch };
+            self.wall = Some(wall);
+            self.earliest = self.earliest.filter(|earliest| earliest.says(now) <= since_unix_epoch).or(Some(wall));
             self.schedule(now);
         }
     }
