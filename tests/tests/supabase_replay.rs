@@ -154,6 +154,16 @@ fn a_clock_that_is_set_back_makes_nothing_missing() {
     assert_eq!(asked(&s), json!({"since": (EPOCH - secs(85)).as_millis()}));
 }
 
+#[test]
+fn an_id_that_no_server_makes_is_not_remembered() {
+    let (mut s, _) = in_room(&replaying(Replay::since(since())));
+    let payload = json!({"event": "e", "meta": {"id": "x".repeat(256)}, "payload": {"n": 1}, "type": "broadcast"});
+    for _ in 0..2 {
+        s.say(ROOM, "broadcast", &payload.to_string());
+    }
+    assert_eq!(heard(&mut s), [(1, false), (1, false)]);
+}
+
 /// Section 6.1 of the specification.
 #[test]
 fn a_broadcast_is_stored_where_that_is_possible_and_refused_where_not() {

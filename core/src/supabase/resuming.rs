@@ -15,6 +15,8 @@ use crate::text::Text;
 
 /// How many ids are remembered; a server replays no more than 25 at a time.
 const REMEMBERED: usize = 1024;
+/// A server's ids are UUIDs. In a text broadcast the sender can write a `meta` of its own, of any size.
+const ID_BYTES: usize = 255;
 /// How much earlier than the last sign of life a rejoin asks: what was on its way then, and clocks that
 /// differ a little.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -75,7 +77,7 @@ impl Resuming {
 
     /// Whether this broadcast has been heard before; remembers it.
     pub(super) fn is_repeated(&mut self, meta: &Payload) -> bool {
-        let Some(id) = BroadcastMeta::of(meta).id else { return false };
+        let Some(id) = BroadcastMeta::of(meta).id.filter(|id| id.as_bytes().len() <= ID_BYTES) else { return false };
         if !self.seen.insert(id.clone()) {
             return true;
         }
