@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rejoin_core::phoenix::{ChannelId, PushError, PushId, PushOutcome};
+use rejoin_core::phoenix::{ChannelId, PushError, PushId, PushOutcome, Transport};
 use rejoin_core::supabase::{Broadcast, BroadcastMeta, ChannelConfig, Event, Persist, Replay, UnixMillis};
 use rejoin_core::wire::Serializer;
-use rejoin_core::{Frame, Machine, Payload, Timestamp, TransportAction};
+use rejoin_core::{Frame, Machine, Payload, Timestamp, TransportAction, TransportKind};
 use rejoin_sim::{EPOCH, SupabaseScript, supabase_config, token};
 use serde_json::{Value, json};
 
@@ -187,11 +187,26 @@ fn a_broadcast_is_stored_where_that_is_possible_and_refused_where_not() {
     as_text.text_broadcasts = true;
     let mut vsn1 = supabase_config();
     vsn1.phoenix.serializer = Serializer::V1;
-    for config in [as_text, vsn1] {
+    let mut long_poll = supabase_config();
+    long_poll.phoenix.transport = Transport::LongPoll;
+    for config in [as_text, vsn1, long_poll] {
         let (mut s, room) = SupabaseScript::in_room(config, &ChannelConfig::default().private());
         let refused = s.with(|session, now| session.broadcast(now, room, stored(Persist::Default)));
         assert_eq!(refused, Err(PushError::PersistNeedsBinary));
     }
+}
+
+/// What was to be stored must not go as one that is not, with its wish for all to see.
+#[test]
+fn a_broadcast_to_be_stored_is_dropped_on_the_long_poll_that_took_the_websockets_place() {
+    let mut config = supabase_config();
+    config.phoenix.transport = Transport::AUTO;
+    config.phoenix.fallback_memory = TransportKind::LongPoll;
+    config.access_token = Some(token(secs(86_400), 1));
+    let (mut s, room) = SupabaseScript::in_room(config, &ChannelConfig::default().private().broadcast_ack());
+    let stored = Broadcast::new("e", Payload::EMPTY).persist(Persist::Default);
+    let push = s.with(|session, now| session.broadcast(now, room, stored)).unwrap();
+    assert_eq!((s.outcomes(push), s.take_sent().len()), (vec![PushOutcome::Dropped], 0));
 }
 
 /// Section 4.11 of the specification.

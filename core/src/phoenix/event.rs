@@ -288,7 +288,7 @@ pub enum PushError {
     /// A broadcast was to be stored on a channel that is not private: servers store none there.
     PersistNeedsPrivate,
     /// A broadcast was to be stored, and broadcasts go as text here, which has no place for that:
-    /// vsn 1.0.0 or `Config::text_broadcasts`.
+    /// vsn 1.0.0, `Config::text_broadcasts` or [`Transport::LongPoll`](super::Transport::LongPoll).
     PersistNeedsBinary,
     /// The message does not fit the serializer.
     Encode(EncodeError),
@@ -312,7 +312,8 @@ impl fmt::Display for PushError {
                 f.write_str("only private channels store broadcasts; make the channel private or leave persist out")
             }
             Self::PersistNeedsBinary => f.write_str(
-                "a text broadcast cannot be stored; use vsn 2.0.0 without text_broadcasts or leave persist out",
+                "a text broadcast cannot be stored; send it over HTTP, or use vsn 2.0.0 over WebSocket without \
+                 text_broadcasts, or leave persist out",
             ),
             Self::Encode(error) => error.fmt(f),
             Self::TooLarge { len } => write!(f, "a frame of {len} bytes is over the limit"),

@@ -248,21 +248,28 @@ impl Session {
         let join_ref = channel.phase.join_ref()?;
         let (topic, event, payload) = (channel.topic.clone(), entry.event.clone(), entry.payload.clone());
         let (wants_reply, mut user_event) = (entry.wants_reply, entry.user_event.clone());
-        if let Some(user) = &mut user_event {
-            // Whoever serves long-poll knows no binary broadcasts (specification, section 10.2).
-            user.as_text |= self.transport() == TransportKind::LongPoll;
+        let mut lossless = true;
+        if let Some(user) = user_event.as_mut().filter(|user| !user.as_text)
+            && self.transport() == TransportKind::LongPoll
+        {
+            // Whoever serves long-poll knows no binary broadcasts (specification, section 10.2), and
+            // metadata are for the server only there: in text everybody would read them.
+            user.as_text = true;
+            lossless = user.metadata.is_none();
         }
         let reference = self.next_ref();
-        let frame =
-            encode(self.config.serializer, Some(join_ref), reference, &topic, &event, user_event.as_ref(), &payload);
+        let (serializer, user_event) = (self.config.serializer, user_event.as_ref());
+        let frame = lossless
+            .then(|| encode(serializer, Some(join_ref), reference, &topic, &event, user_event, &payload))
+            .flatten();
         match (wants_reply, frame.is_some()) {
             (true, true) => {
                 self.pushes.set_place(id, Place::Sent { reference });
                 self.event(Event::PushSent { push: id });
             }
             (false, true) => self.finish_push(id, PushOutcome::Sent),
-            // `check` has let only messages in that can be written; a broadcast of bytes, though, not on
-            // the long-poll that has taken the WebSocket's place since.
+            // `check` has let only messages in that can be written; a broadcast of bytes or with metadata,
+            // though, not on the long-poll that has taken the WebSocket's place since.
             (_, false) => self.give_up(id),
         }
         frame

@@ -18,7 +18,7 @@ pub enum Transport {
     #[default]
     WebSocket,
     /// By HTTP long-poll, for networks and servers that let no WebSocket through. Broadcasts travel
-    /// as text, bytes of a broadcast not at all, and no heartbeats are sent: polling is the sign of
+    /// as text, bytes and metadata of a broadcast not at all, and no heartbeats are sent: polling is the sign of
     /// life.
     LongPoll,
     /// By WebSocket, and by long-poll where three WebSocket attempts in a row delivered nothing.

@@ -24,7 +24,7 @@ pub struct Broadcast {
     /// Instead of `Config::push_timeout`.
     pub timeout: Option<Duration>,
     /// Whether the server stores it, to be replayed; default `None`: no. Only on private channels, and
-    /// not as text. Servers up to 2.129.8 ignore it (specification, section 6.1).
+    /// not as text, as over long-poll. Servers up to 2.129.8 ignore it (specification, section 6.1).
     pub persist: Option<Persist>,
     /// Whether it goes over HTTP while the channel cannot send; `None` (the default) is what
     /// `Config::http_fallback` says.

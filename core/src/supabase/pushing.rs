@@ -2,8 +2,9 @@
 
 use super::broadcast::Broadcast;
 use super::channels::Channel;
+use super::config::Config;
 use super::session::Session;
-use crate::phoenix::{ChannelId, Push, PushError, PushId};
+use crate::phoenix::{ChannelId, Push, PushError, PushId, Transport};
 use crate::time::Timestamp;
 use crate::wire::Serializer;
 
@@ -27,7 +28,8 @@ impl Session {
             if !private {
                 return Err(PushError::PersistNeedsPrivate);
             }
-            if self.config.text_broadcasts || self.config.phoenix.serializer == Serializer::V1 {
+            let Config { text_broadcasts, phoenix, .. } = &self.config;
+            if *text_broadcasts || phoenix.serializer == Serializer::V1 || phoenix.transport == Transport::LongPoll {
                 return Err(PushError::PersistNeedsBinary);
             }
         }
