@@ -92,6 +92,9 @@ impl<'a> Line<'a> {
                 Self { event: "malformed", reason: Some(error.to_string()), ..Self::default() }
             }
             ConnectionEvent::Lagged { missed } => Self::missed(*missed),
+            ConnectionEvent::TransportChanged { transport } => {
+                Self { event: "transport_changed", transport: Some(*transport), ..Self::default() }
+            }
             ConnectionEvent::GaveUp { attempts } => Self::gave_up(*attempts),
             ConnectionEvent::Closed => Self { event: "closed", ..Self::default() },
             other => Self::unknown(other),

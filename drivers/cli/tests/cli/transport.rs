@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use crate::program::{Program, run};
+use crate::realtime::Realtime;
+use crate::supabase::KEY;
 
 const ANY: &str = "127.0.0.1:0";
 
@@ -51,6 +53,17 @@ fn where_no_websocket_gets_through_auto_takes_long_poll_and_says_so() {
     listening.event("joined");
     while reading.line() != "transport changed: longpoll is next" {}
     assert_eq!((reading.line(), reading.line()), ("connected".into(), "joined room:lobby {}".into()));
+}
+
+#[test]
+fn a_supabase_client_says_it_too() {
+    let project = Realtime::start();
+    let address = project.url().trim_start_matches("ws://").trim_end_matches("/socket").to_owned();
+    let url = format!("ws://{}/socket", no_upgrades(&address));
+    let options = ["--dialect", "supabase", "--apikey", KEY, "--transport", "auto", "--json"];
+    let mut listening = Program::start(&[&["listen", &url, "room"], &options[..]].concat());
+    assert_eq!(listening.event("transport_changed")["transport"], "longpoll");
+    listening.event("joined");
 }
 
 /// A proxy that takes requests through to `address`, but none for a WebSocket.

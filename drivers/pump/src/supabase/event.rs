@@ -8,7 +8,7 @@ use rejoin_core::supabase::{
     SubscribeFailure, SystemMessage, TokenFailure, Trouble,
 };
 use rejoin_core::wire::DecodeError;
-use rejoin_core::{Payload, Text, Timestamp};
+use rejoin_core::{Payload, Text, Timestamp, TransportKind};
 
 use crate::queue::Lossy;
 use crate::stream::WEIGHT_BYTES;
@@ -183,6 +183,14 @@ pub enum ConnectionEvent {
         reason: LossReason,
         /// How soon it is tried again; `None` if it is not.
         retry_in: Option<Duration>,
+    },
+    /// With [`Transport::Auto`](rejoin_core::phoenix::Transport): the next attempt is made by another
+    /// transport. A host that keeps it for
+    /// [`Config::fallback_memory`](rejoin_core::phoenix::Config::fallback_memory) spares its next client
+    /// the detour.
+    TransportChanged {
+        /// The transport of the next attempt.
+        transport: TransportKind,
     },
     /// The limit of attempts is reached.
     GaveUp {

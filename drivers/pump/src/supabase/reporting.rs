@@ -74,6 +74,7 @@ impl SupabaseBridge {
             Event::Disconnected { reason, retry_at } => {
                 ConnectionEvent::Disconnected { reason, retry_in: until(retry_at) }
             }
+            Event::TransportChanged { transport } => ConnectionEvent::TransportChanged { transport },
             Event::GaveUp { attempts } => ConnectionEvent::GaveUp { attempts },
             Event::Heartbeat(status) => ConnectionEvent::Heartbeat(status),
             Event::TokenRefreshed { expires_at } => {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use rejoin_core::phoenix::{PushOutcome, Transport};
 use rejoin_core::supabase::{Broadcast, ChannelConfig, Config};
-use rejoin_core::{ConnId, Jitter, Payload, Timestamp};
+use rejoin_core::{ConnId, Jitter, Payload, Timestamp, TransportKind};
 use rejoin_pump::memory::{MemoryListener, MemoryRuntime, network};
-use rejoin_pump::supabase::{ChannelEvent, ConnectOptions, Listen, connect_with};
+use rejoin_pump::supabase::{ChannelEvent, ConnectOptions, ConnectionEvent, Listen, connect_with};
 use rejoin_pump::{Bridge, Clock, Incoming, LongPollHub, LongPollOptions, LongPollSession, Pump, Runtime};
 use rejoin_sim::supabase::{PeerConfig, PeerEvent, SupabasePeer};
 
@@ -40,6 +40,26 @@ fn a_supabase_channel_lives_over_long_poll() {
         let Some(ChannelEvent::Broadcast { payload: echoed, .. }) = wait(&mut rig, heard.next()) else { panic!() };
         assert_eq!(echoed, payload);
     }
+}
+
+#[test]
+fn a_supabase_client_says_that_it_falls_back_to_long_poll() {
+    let (runtime, listener) = network();
+    let mut rig = Rig::new(runtime.clone());
+    rig.spawn(server(listener, runtime.clone()));
+    let mut config = Config::new("ws://project.test/socket", "sb_publishable_key").unwrap();
+    (config.phoenix.transport, config.phoenix.jitter) = (Transport::AUTO, Jitter::None);
+    let (client, pump) = connect_with(config, ConnectOptions::default(), runtime);
+    rig.spawn(pump);
+
+    let mut events = wait(&mut rig, client.connection_events()).unwrap();
+    for _ in 0..20 {
+        rig.advance(Duration::from_secs(1));
+    }
+    let story = std::iter::from_fn(|| events.next().now_or_never().flatten());
+    let changes: Vec<_> = story.filter(|event| !matches!(event, ConnectionEvent::Disconnected { .. })).collect();
+    let (transport, connected) = (TransportKind::LongPoll, ConnectionEvent::Connected);
+    assert_eq!(changes, [ConnectionEvent::TransportChanged { transport }, connected]);
 }
 
 /// What a future resolves to, in no time.
