@@ -131,7 +131,13 @@ impl<Io> fmt::Debug for HttpConnection<Io> {
 
 /// Whether it is clear where the body ends, so that nobody's body is another's request.
 fn check_framing(method: &Method, headers: &HeaderMap, version: Version, limit: usize) -> Result<(), StatusCode> {
-    let chunked = headers.contains_key(TRANSFER_ENCODING);
+    // Any other coding, or several, would leave it to a guess where the body ends.
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        _ => return Err(StatusCode::BAD_REQUEST),
+    };
     let length = headers.get(CONTENT_LENGTH).map(|value| value.to_str().unwrap_or_default().trim());
     let length = length.map(|digits| digits.parse::<u64>().map_err(|_| StatusCode::BAD_REQUEST)).transpose()?;
     match (method, length) {
