@@ -83,7 +83,7 @@ pub enum Event {
         /// The broadcast, to be taken apart.
         broadcast: UserBroadcast,
     },
-    /// The transport has taken a push that wants a reply.
+    /// The transport has taken a push that wants a reply; once more each time that it is sent again.
     PushSent {
         /// The push.
         push: PushId,

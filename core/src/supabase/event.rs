@@ -170,7 +170,7 @@ pub enum Event {
         /// What it carries.
         payload: Payload,
     },
-    /// The transport has taken a push that wants a reply.
+    /// The transport has taken a push that wants a reply; once more each time that it is sent again.
     PushSent {
         /// The push.
         push: PushId,
