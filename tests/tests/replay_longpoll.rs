@@ -12,8 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use rejoin_core::http::{HttpError, HttpId, HttpMethod, HttpRequest, HttpResponse};
 use rejoin_core::phoenix::{LongPoll, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse, ServerConfig};
 use rejoin_core::wire::Serializer;
-use rejoin_core::{ConnId, ConnectRequest, Frame, Text, Timestamp, TransportAction, TransportEvent};
+use rejoin_core::{ConnId, ConnectRequest, Frame, Machine, Text, Timestamp, TransportAction, TransportEvent};
 use rejoin_recording::{Dir, Row};
+use rejoin_sim::supabase::{PeerConfig, SupabasePeer};
 use rejoin_sim::{Host, replay, replay_supabase};
 use serde_json::Value;
 
@@ -349,7 +350,7 @@ fn head(message: &str) -> Option<String> {
 
 #[test]
 fn the_servers_half_gives_the_recorded_answers() {
-    // Supabase's application is another one than the host's of the tests.
+    // The application behind the last one is Supabase's: see below.
     for (folder, name) in &RECORDINGS[..3] {
         let rows = recording(folder, name);
         let window = Duration::from_secs(if *name == "longpoll_raw" { 1 } else { 10 });
@@ -386,4 +387,60 @@ fn the_servers_half_gives_the_recorded_answers() {
         assert_eq!(said, expected, "{name}");
         assert!(!said.is_empty());
     }
+}
+
+/// An answer with its messages read, in which the order of members means nothing.
+fn understood(body: &[u8]) -> Value {
+    let mut body: Value = serde_json::from_slice(body).unwrap();
+    for message in body["messages"].as_array_mut().into_iter().flatten() {
+        *message = serde_json::from_str(message.as_str().unwrap()).unwrap();
+    }
+    body
+}
+
+#[test]
+fn the_servers_half_lets_the_scripted_supabase_give_the_recorded_answers() {
+    let rows = recording("supabase", "longpoll_realtime");
+    let unix_epoch = Duration::from_secs(1_795_198_218);
+    let config = PeerConfig { unix_epoch, join_time: Duration::ZERO, ..PeerConfig::default() };
+    let token = understood(rows[1].body.as_deref().unwrap().as_bytes())["token"].as_str().unwrap().to_owned();
+    let path = rows[0].path.as_deref().unwrap();
+    let upgrade = config.check_upgrade(path, &[], Timestamp::ZERO).unwrap();
+    let mut supabase = SupabasePeer::new(config, upgrade, CONN, Timestamp::ZERO);
+    let mut polls = LongPollPeer::new(LongPollConfig::default(), CONN, token.as_str(), Timestamp::ZERO);
+    let (mut answers, mut messages) = (BTreeMap::new(), 0);
+    for row in &rows {
+        let (now, number) = (Timestamp::from_millis(row.t_ms), row.conn.unwrap());
+        let body = row.body.clone().unwrap_or_default().into_bytes();
+        if row.kind == "http_response" {
+            let ours: LongPollResponse = answers.remove(&number).unwrap_or_else(|| panic!("no answer to {number}"));
+            let (ours, recorded) = (understood(&ours.body), understood(&body));
+            assert_eq!(ours, recorded, "{number}");
+            messages += recorded["messages"].as_array().map_or(0, Vec::len);
+            continue;
+        }
+        let headers = row.rest.get("headers").and_then(Value::as_object).into_iter().flatten();
+        let headers = headers.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()));
+        match LongPollCall::of(row.method.as_deref().unwrap(), row.path.as_deref().unwrap(), headers) {
+            LongPollCall::Poll { token: None, .. } => {
+                answers.insert(number, LongPollResponse::opened(&token));
+            }
+            LongPollCall::Poll { token: Some(shown), .. } if token == shown.as_str() => {
+                polls.poll(now, HttpId::new(number));
+            }
+            LongPollCall::Push { token: Some(shown), body: kind } if token == shown.as_str() => {
+                polls.push(now, HttpId::new(number), kind, &body.into());
+            }
+            other => panic!("{other:?}"),
+        }
+        while let Some(event) = polls.poll_event() {
+            supabase.handle_transport(now, event);
+        }
+        supabase.handle_timeout(now);
+        while let Some(action) = supabase.poll_transport() {
+            polls.handle_action(now, action);
+        }
+        answers.extend(std::iter::from_fn(|| polls.poll_response()).map(|(id, response)| (id.get(), response)));
+    }
+    assert_eq!(messages, 3);
 }
