@@ -5,9 +5,9 @@ use std::time::Duration;
 use rejoin_core::http::{HttpError, HttpMethod, HttpRequest, HttpResponse};
 use rejoin_core::phoenix::{ChannelId, PushId, PushOutcome};
 use rejoin_core::supabase::{
-    Broadcast, ChannelConfig, Config, Event, HttpBroadcast, HttpBroadcastError, HttpFailure, Persist, Request,
+    Broadcast, ChannelConfig, Config, Event, HttpBroadcast, HttpBroadcastError, HttpFailure, Persist, Request, Session,
 };
-use rejoin_core::{Payload, Timestamp};
+use rejoin_core::{Machine, Payload, Timestamp};
 use rejoin_sim::{SupabaseScript, supabase_config, token};
 use serde_json::{Value, json};
 
@@ -182,6 +182,16 @@ fn a_request_ends_even_if_the_host_forgets_it_or_it_is_given_up() {
     assert_eq!(outcomes(&s, open), [Err(HttpFailure::Unknown)]);
     assert_eq!(s.events.last().map(|(_, event)| event), Some(&Event::Closed));
     assert_eq!(s.session.open_pushes(), 0);
+}
+
+/// The server cannot have acted on what it never got.
+#[test]
+fn a_request_that_the_host_never_takes_is_dropped_and_not_timed_out() {
+    let mut session = Session::new(supabase_config(), Timestamp::ZERO);
+    let push = session.http_broadcast(Timestamp::ZERO, note()).unwrap();
+    session.handle_timeout(session.poll_timeout().unwrap());
+    let dropped = Event::HttpDone { push, outcome: Err(HttpFailure::Dropped) };
+    assert_eq!((session.poll_event(), session.poll_request()), (Some(dropped), None));
 }
 
 fn falling_back() -> Config {

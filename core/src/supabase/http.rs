@@ -29,6 +29,13 @@ pub(super) struct Pending {
     request: Option<HttpRequest>,
 }
 
+impl Pending {
+    /// Whether the host has taken the request, so that the server may act on it.
+    const fn is_sent(&self) -> bool {
+        self.request.is_none()
+    }
+}
+
 impl Session {
     /// Broadcasts over HTTP, whether anybody is subscribed or connected or not. Ends in one
     /// [`Event::HttpDone`]. It may overtake broadcasts of the socket, and they it.
@@ -112,17 +119,17 @@ impl Session {
     }
 
     pub(super) fn http_timeouts(&mut self) {
-        let late = |(id, pending): (&HttpId, &Pending)| (pending.until <= self.now).then_some(*id);
+        let late = |(id, pending): (&HttpId, &Pending)| (pending.until <= self.now).then_some((*id, pending.is_sent()));
         let late: Vec<_> = self.http.iter().filter_map(late).collect();
-        for id in late {
-            self.give_up_http(id, HttpFailure::Http(HttpError::TimedOut));
+        for (id, sent) in late {
+            self.give_up_http(id, if sent { HttpFailure::Http(HttpError::TimedOut) } else { HttpFailure::Dropped });
         }
     }
 
     /// Whether this was a request, which is given up now.
     pub(super) fn cancel_http(&mut self, push: PushId) -> bool {
         let found = self.http.iter().find(|(_, pending)| pending.push == push);
-        let Some((id, sent)) = found.map(|(id, pending)| (*id, pending.request.is_none())) else { return false };
+        let Some((id, sent)) = found.map(|(id, pending)| (*id, pending.is_sent())) else { return false };
         self.give_up_http(id, if sent { HttpFailure::Unknown } else { HttpFailure::Dropped });
         true
     }

@@ -41,8 +41,8 @@ impl Session {
         self.wish(now, channel, Wish::Track(payload.detach()))
     }
 
-    /// No longer wants to be shown as present. Ends in one [`Event::PushDone`], at once if the server
-    /// shows nothing.
+    /// No longer wants to be shown as present. Ends in one [`Event::PushDone`], at once if the channel is
+    /// not joined or was untracked before.
     ///
     /// # Errors
     /// If the channel was subscribed without presence or there is no such channel.

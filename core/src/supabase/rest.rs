@@ -273,7 +273,7 @@ pub enum HttpFailure {
     },
     /// There is no answer, and what [`HttpError`] says is known about the request.
     Http(HttpError),
-    /// Given up, or the session was closed, before it was sent.
+    /// Given up, out of time, or the session was closed, before it was sent.
     Dropped,
     /// Given up, or the session was closed, after it was sent: the server may have acted.
     Unknown,
