@@ -460,18 +460,24 @@ enum Step {
     Track(u32),
     /// Its answer is lost with the connection.
     TrackInVain(u32),
+    /// The transport never takes it before the connection is lost.
+    TrackUnsent(u32),
     Untrack,
     Wait(u64),
     Lose,
+    /// The channel alone is lost, with what is in flight.
+    Crash,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..3_u32).prop_map(Step::Track),
         1 => (0..3_u32).prop_map(Step::TrackInVain),
+        1 => (0..3_u32).prop_map(Step::TrackUnsent),
         1 => Just(Step::Untrack),
         3 => (1..20_000_u64).prop_map(Step::Wait),
         1 => Just(Step::Lose),
+        1 => Just(Step::Crash),
     ]
 }
 
@@ -485,7 +491,8 @@ proptest! {
         let mut made: Vec<Timestamp> = Vec::new();
         for step in steps.into_iter().chain([Step::Wait(40_000); 3]) {
             match step {
-                Step::Track(n) | Step::TrackInVain(n) => {
+                Step::Track(n) | Step::TrackInVain(n) | Step::TrackUnsent(n) => {
+                    s.plugged = matches!(step, Step::TrackUnsent(_));
                     pushes.push(track(&mut s, room, n));
                     wished = Some(json!(n));
                 }
@@ -494,12 +501,22 @@ proptest! {
                     wished = None;
                 }
                 Step::Wait(millis) => s.advance(Duration::from_millis(millis)),
-                Step::Lose => {}
+                Step::Lose | Step::Crash => {}
             }
-            if matches!(step, Step::Lose | Step::TrackInVain(_)) {
+            if matches!(step, Step::Lose | Step::Crash | Step::TrackInVain(_) | Step::TrackUnsent(_)) {
                 let lost = s.take_sent();
                 made.extend(lost.iter().filter(|sent| sent.event() == "presence").map(|sent| sent.at));
-                rejoin(&mut s);
+                if matches!(step, Step::Crash) {
+                    s.end(ROOM, "phx_error");
+                    s.advance(secs(1));
+                    s.accept(ROOM);
+                } else {
+                    s.closed(Some(1006));
+                    s.plugged = false;
+                    s.advance(secs(1));
+                    s.opened();
+                    s.accept(ROOM);
+                }
                 shown = None;
             }
             for (at, call) in timed_calls(&mut s) {

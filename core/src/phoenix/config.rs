@@ -28,8 +28,8 @@ pub struct Config {
     /// Extra headers of the upgrade request.
     pub headers: Vec<(Text, Text)>,
     /// Phoenix's `auth_token`: sent as a subprotocol of the upgrade, or as the header
-    /// `x-phoenix-authtoken` of long-poll, where it is in no URL and no log. Default `None`; only for endpoints that ask for it, for others may refuse what they do not know
-    /// (specification, section 1.3).
+    /// `x-phoenix-authtoken` of long-poll, where it is in no URL and no log. Default `None`; only for
+    /// endpoints that ask for it, for others may refuse what they do not know (specification, section 1.3).
     pub auth_token: Option<Text>,
     /// How messages are written. Default vsn 2.0.0.
     pub serializer: Serializer,

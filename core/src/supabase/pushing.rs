@@ -11,8 +11,8 @@ use crate::wire::Serializer;
 impl Session {
     /// Broadcasts in a channel, or lets it wait until the channel is joined.
     ///
-    /// Every accepted broadcast ends in exactly one [`Event::PushDone`](super::Event::PushDone): with the server's word if it
-    /// is acknowledged, else with `Sent`.
+    /// Every accepted broadcast ends in exactly one [`Event::PushDone`](super::Event::PushDone): with the
+    /// server's word if it is acknowledged, else with `Sent`.
     ///
     /// # Errors
     /// If an acknowledgement is asked for on a channel without `ack`, or storage on one that is not
