@@ -124,6 +124,25 @@ fn a_rejoin_asks_for_what_is_newer_than_the_last_sign_of_life() {
     assert_eq!(asked(&s), json!({"since": (EPOCH + secs(99)).as_millis()}));
 }
 
+/// The stored broadcasts come behind the answer to the join, or get lost there.
+#[test]
+fn a_rejoin_that_is_lost_before_its_replay_asks_for_it_again() {
+    let (mut s, _) = in_room(&replaying(Replay::since(since())));
+    // The very first one, too.
+    rejoin(&mut s);
+    assert_eq!(asked(&s), json!({"since": since().as_millis()}));
+    s.advance(secs(20));
+    store(&mut s, 1, false);
+    for _ in 0..3 {
+        rejoin(&mut s);
+        assert_eq!(asked(&s), json!({"since": (EPOCH + secs(16)).as_millis()}));
+    }
+    s.advance(secs(20));
+    store(&mut s, 2, false);
+    rejoin(&mut s);
+    assert_eq!(asked(&s), json!({"since": (EPOCH + secs(39)).as_millis()}));
+}
+
 /// A host that slept, whose own time does not count the sleep, and which slept again before it was back.
 #[test]
 fn what_was_stored_while_the_host_slept_is_asked_for() {

@@ -45,7 +45,7 @@ impl Session {
         if let Some(state) = self.channels.get_mut(channel) {
             state.heard_at = self.now;
             if let Some(meta) = &meta
-                && let Some(resuming) = state.extras.as_mut().and_then(|extras| extras.resuming.as_mut())
+                && let Some(resuming) = state.resuming()
                 && resuming.is_repeated(meta)
             {
                 self.stats.repeated_broadcasts += 1;
@@ -154,6 +154,9 @@ impl Session {
         channel.refused = None;
         channel.last_error = None;
         let gap = channel.gap_since.take();
+        if let Some(resuming) = channel.resuming() {
+            resuming.joined_at = self.now;
+        }
         self.event(Event::Subscribed { channel: id, again });
         if let Some(since) = gap {
             self.event(Event::Gap { channel: id, since, until: self.now });

@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::format;
+use core::time::Duration;
 
 use super::access_token::AccessToken;
 use super::channels::{Carried, Channel, Refused};
@@ -76,7 +77,9 @@ impl Session {
         let channel = self.channels.get(id)?;
         match self.leave(channel) {
             Leave::With(token) => {
-                let resumed = self.resumed_config(channel);
+                let heard_until = self.heard_until(channel);
+                let resuming = channel.extras.as_ref().and_then(|extras| extras.resuming.as_ref());
+                let resumed = resuming.zip(heard_until).and_then(|(resuming, until)| resuming.config_since(until));
                 let payload = join_payload(resumed.as_ref().unwrap_or(&channel.config), token.as_ref());
                 // The channel is there, and a join payload of ours is an object.
                 let _ = self.inner.set_join_payload(id, payload);
@@ -92,6 +95,9 @@ impl Session {
                     if let Some(postgres) = channel.postgres() {
                         postgres.readiness = Readiness::Unknown;
                     }
+                    if let Some(resuming) = channel.resuming() {
+                        resuming.heard_until = heard_until;
+                    }
                 }
                 action
             }
@@ -106,10 +112,11 @@ impl Session {
         }
     }
 
-    /// What a rejoin asks for instead, if it need not ask for everything again.
-    fn resumed_config(&self, channel: &Channel) -> Option<Text> {
+    /// Until when a channel has heard every stored broadcast, if it need not ask for all of them again.
+    fn heard_until(&self, channel: &Channel) -> Option<Duration> {
         let resuming = channel.extras.as_ref()?.resuming.as_ref()?;
-        resuming.config_since(self.tokens.earliest_unix(channel.gap_since?)?)
+        let lost = channel.gap_since?;
+        if resuming.is_delivered(lost) { self.tokens.earliest_unix(lost) } else { resuming.heard_until }
     }
 
     pub(super) fn take_notice(&mut self, id: ChannelId) -> Option<TransportAction> {

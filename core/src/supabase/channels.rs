@@ -9,6 +9,7 @@ use super::channel_config::{ChannelConfig, RejoinPolicy};
 use super::event::CloseReason;
 use super::extras::{Extras, Members, Postgres};
 use super::refusal::RefusalClass;
+use super::resuming::Resuming;
 use crate::deadlines::Deadlines;
 use crate::phoenix::ChannelId;
 use crate::text::Text;
@@ -75,6 +76,10 @@ impl Channel {
 
     pub(super) fn presence(&mut self) -> Option<&mut Members> {
         self.extras.as_mut()?.presence.as_mut()
+    }
+
+    pub(super) fn resuming(&mut self) -> Option<&mut Resuming> {
+        self.extras.as_mut()?.resuming.as_mut()
     }
 }
 

@@ -12,11 +12,15 @@ use serde::Deserialize;
 use super::channel_config::{ChannelConfig, Replay, UnixMillis};
 use crate::payload::Payload;
 use crate::text::Text;
+use crate::time::Timestamp;
 
 /// How many ids are remembered; a server replays no more than 25 at a time.
 const REMEMBERED: usize = 1024;
 /// A server's ids are UUIDs. In a text broadcast the sender can write a `meta` of its own, of any size.
 const ID_BYTES: usize = 255;
+/// How long a server may take to replay, once it has answered the join. If the channel is lost sooner,
+/// nobody knows what of it came.
+const DELIVERY: Duration = Duration::from_secs(10);
 /// How much earlier than the last sign of life a rejoin asks: what was on its way then, and clocks that
 /// differ a little.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -52,6 +56,10 @@ impl BroadcastMeta {
 pub(super) struct Resuming {
     config: ChannelConfig,
     replay: Replay,
+    /// Until when everything was heard, as the last join had it; `None` if it asked for all.
+    pub(super) heard_until: Option<Duration>,
+    /// When a join was last answered.
+    pub(super) joined_at: Timestamp,
     seen: BTreeSet<Text>,
     order: VecDeque<Text>,
 }
@@ -60,7 +68,13 @@ impl Resuming {
     /// `None` if the channel asks for none.
     pub(super) fn new(config: &ChannelConfig) -> Option<Self> {
         let replay = config.broadcast.replay?;
-        Some(Self { config: config.clone(), replay, seen: BTreeSet::new(), order: VecDeque::new() })
+        let (seen, order) = (BTreeSet::new(), VecDeque::new());
+        Some(Self { config: config.clone(), replay, heard_until: None, joined_at: Timestamp::ZERO, seen, order })
+    }
+
+    /// Whether all was replayed that the last join had asked for, if the channel was lost then.
+    pub(super) fn is_delivered(&self, lost: Timestamp) -> bool {
+        lost >= self.joined_at.saturating_add(DELIVERY)
     }
 
     /// The `config` of a rejoin, if nothing can be missing from before `heard_until`.
