@@ -214,6 +214,12 @@ fn who_was_tracked_is_tracked_again_once_after_every_rejoin_until_untracked() {
     rejoin(&mut s);
     s.advance(secs(100));
     assert_eq!(calls(&mut s), [0; 0]);
+    // Whoever hears that there was no answer has to wish again, too.
+    let silent = track(&mut s, room, 2);
+    s.advance(secs(10));
+    assert_eq!((s.outcomes(silent), s.take_sent().len()), (vec![PushOutcome::TimedOut], 1));
+    rejoin(&mut s);
+    assert_eq!(calls(&mut s), [0; 0]);
 }
 
 #[test]

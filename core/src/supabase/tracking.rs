@@ -38,7 +38,7 @@ impl Default for PresenceBudget {
 
 #[derive(Debug)]
 pub(super) struct Tracking {
-    /// Whether a wish that the server knew is said again after a rejoin.
+    /// Whether a wish whose outcome was told is said again after a rejoin.
     again: bool,
     budget: PresenceBudget,
     wish: Option<Wish>,
@@ -183,7 +183,7 @@ impl Tracking {
     pub(super) fn lost(&mut self) -> ([Settled; 2], Option<PushId>) {
         self.not_before = None;
         let told = core::mem::replace(&mut self.told, Told::Nothing);
-        let known = matches!(told, Told::Wish);
+        let over = matches!(told, Told::Wish | Told::Unanswered);
         let (mut superseded, mut void) = (None, None);
         if let Told::Sending { push, waiter, outdated, .. } = told {
             void = Some(push);
@@ -200,7 +200,7 @@ impl Tracking {
                 self.wish = None;
                 untracked = self.waiter.take().map(|waiter| (waiter.push, PushOutcome::Ok(Payload::EMPTY)));
             }
-            Some(Wish::Track(_)) if known && !self.again => self.wish = None,
+            Some(Wish::Track(_)) if over && !self.again => self.wish = None,
             _ => {}
         }
         ([superseded, untracked], void)
