@@ -177,8 +177,10 @@ pub struct Replay {
     /// How many at most, the newest; 1 to 25. `None` is the server's default, 25.
     pub limit: Option<u8>,
     /// Whether a rejoin asks only for what is newer than the last sign of life before it, less 5 s;
-    /// default yes. It takes the host's wall clock to be about as right as the server's; after a clock
-    /// that jumped, as behind a sleep of the host's, it asks for more rather than less. Not on the wire.
+    /// default yes. If the channel was lost within 10 s of its join, it asks for the same as that join,
+    /// whose replay may be lost, too. It takes the host's wall clock to be about as right as the server's;
+    /// after a clock that jumped, as behind a sleep of the host's, it asks for more rather than less. Not
+    /// on the wire.
     pub resume: bool,
 }
 
