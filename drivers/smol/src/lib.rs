@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 pub mod supabase;
+mod tcp;
 #[cfg(feature = "rustls")]
 pub mod tls;
 
@@ -44,15 +45,16 @@ use rejoin_pump::core::OpenError;
 use rejoin_pump::core::phoenix::Config;
 
 pub use rejoin_pump::*;
+pub use tcp::Tcp;
 
 /// A connected stream: plain or encrypted.
-pub type Io = Either<Async<TcpStream>, Encrypted>;
+pub type Io = Either<Tcp, Encrypted>;
 
 #[cfg(feature = "rustls")]
 type Encrypted = tls::Stream;
 /// Nothing makes one.
 #[cfg(not(feature = "rustls"))]
-type Encrypted = Async<TcpStream>;
+type Encrypted = Tcp;
 
 /// The smol runtime. Use it directly to drive a [`Pump`] of your own or to serve sockets.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +100,7 @@ impl Runtime for SmolRuntime {
 /// An accepted connection without TLS, for [`accept`].
 #[must_use]
 pub fn plain(tcp: Async<TcpStream>) -> Io {
-    Either::Left(tcp)
+    Either::Left(tcp.into())
 }
 
 impl SmolRuntime {

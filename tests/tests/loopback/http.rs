@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use rejoin_core::Payload;
 use rejoin_core::http::{HttpError, HttpId, HttpRequest};
 use rejoin_core::phoenix::{Config, JoinOptions, Push, PushOutcome, Transport, TroubleCause};
 use rejoin_core::wire::Serializer;
-use rejoin_pump::{ChannelEvent, Http, HttpClient, Incoming, LongPollHub, LongPollOptions};
+use rejoin_pump::{ChannelEvent, Http, HttpClient, Incoming, LongPollHub, LongPollOptions, Runtime};
 
 use super::lab::{Lab, Smol, Tokio, any_port, certified, config};
 use super::{json, message};
@@ -19,6 +20,7 @@ on_both_runtimes![
     long_poll_and_other_requests_work_over_tls_and_share_connections,
     where_no_upgrade_is_answered_auto_falls_back_to_long_poll,
     a_server_that_is_not_there_is_unreachable_and_one_that_is_silent_times_out,
+    a_stream_that_is_closed_has_ended_for_its_peer_before_it_is_dropped,
 ];
 
 async fn a_conversation_by_long_poll_works_under_both_serializers<L: Lab>(lab: L) {
@@ -93,6 +95,21 @@ async fn long_poll_and_other_requests_work_over_tls_and_share_connections<L: Lab
     }
     assert_eq!(connections.load(Ordering::SeqCst), 3, "one is polled and the other pushed on");
     client.close().await;
+}
+
+async fn a_stream_that_is_closed_has_ended_for_its_peer_before_it_is_dropped<L: Lab>(lab: L) {
+    let (listener, address) = lab.listen(any_port()).await;
+    let dialling = lab.runtime(None).dial(address.ip().to_string(), address.port(), false);
+    let (dialled, accepted) = futures_lite::future::zip(dialling, lab.next(&listener)).await;
+    let (mut ours, mut theirs) = (dialled.unwrap(), lab.plain(accepted));
+    theirs.write_all(b"bye").await.unwrap();
+    theirs.close().await.unwrap();
+    let mut heard = Vec::new();
+    ours.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(heard, b"bye");
+    // The other direction is still open.
+    ours.write_all(b"bye").await.unwrap();
+    drop(theirs);
 }
 
 async fn where_no_upgrade_is_answered_auto_falls_back_to_long_poll<L: Lab>(lab: L) {
