@@ -31,6 +31,11 @@ pub(crate) fn connect_as(connection: &ConnectionArgs, config: &mut Config) {
     };
 }
 
+/// Whether a refusal over `WebSocket` is the last word, for as long as no other transport is told of.
+pub(crate) fn is_settled(config: &Config) -> bool {
+    !matches!(config.transport, Transport::Auto { .. })
+}
+
 /// What is said about the dialect that does not exist yet.
 pub(crate) fn no_sente() -> Failure {
     Failure::usage("--dialect", "sente is not built yet; use phoenix or supabase")

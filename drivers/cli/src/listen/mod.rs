@@ -9,8 +9,8 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures_lite::future;
-use rejoin_core::Text;
 use rejoin_core::phoenix::Endpoint;
+use rejoin_core::{Text, TransportKind};
 
 use crate::args::{Dialect, ListenArgs};
 use crate::failure::Failure;
@@ -48,6 +48,14 @@ impl Setup {
         match self {
             Self::Phoenix(setup) => &setup.config.endpoint,
             Self::Supabase(setup) => &setup.project.config.phoenix.endpoint,
+        }
+    }
+
+    /// Whether a refusal over the first transport is the last word.
+    fn is_settled(&self) -> bool {
+        match self {
+            Self::Phoenix(setup) => input::is_settled(&setup.config),
+            Self::Supabase(setup) => input::is_settled(&setup.project.config.phoenix),
         }
     }
 
@@ -89,9 +97,9 @@ impl Job for Listen {
         let (recorder, recording) = record.unzip();
         let open = topics.iter().cloned().collect();
         let session = Session { host, interrupts: self.interrupts, time, recording };
-        let has_token_source = setup.has_token_source();
+        let (settled, has_token_source) = (setup.is_settled(), setup.has_token_source());
         let printer = Printer::new(json);
-        let prints = Prints { printer, open, connected: false, has_token_source, stuck: false, wanted: count };
+        let prints = Prints { printer, open, settled, connected: false, has_token_source, stuck: false, wanted: count };
         match setup {
             Setup::Phoenix(setup) => {
                 let (ears, pump) = setup.join(&session.host, &topics, recorder).await?;
@@ -165,6 +173,8 @@ struct Prints {
     printer: Printer,
     /// Topics that may yet be joined, or are.
     open: BTreeSet<Text>,
+    /// Whether no other transport is tried where this one is refused.
+    settled: bool,
     /// Whether there ever was a connection.
     connected: bool,
     has_token_source: bool,
@@ -248,8 +258,11 @@ impl Prints {
             return Ok(Some(Ending::Failed(Failure::broken(format!("gave up: {attempts}")))));
         }
         self.connected |= line.event == "connected";
+        if let Some(transport) = line.transport {
+            self.settled = transport == TransportKind::LongPoll;
+        }
         // One that was a socket before may become one again.
-        if let Some(elsewhere) = Failure::elsewhere(line.http_status).filter(|_| !self.connected) {
+        if let Some(elsewhere) = Failure::elsewhere(line.http_status).filter(|_| self.settled && !self.connected) {
             return Ok(Some(Ending::Failed(elsewhere)));
         }
         let stuck = line.retry == Some(Retry::OnToken) && !self.has_token_source;

@@ -1,7 +1,7 @@
 //! Sending in Phoenix's own dialect.
 
 use rejoin_core::phoenix::{Config, JoinFailure, JoinOptions, LossReason, Push};
-use rejoin_core::{Payload, Text};
+use rejoin_core::{Payload, Text, TransportKind};
 use rejoin_pump::{
     Channel, ChannelEvent, Client, ClosedError, ConnectOptions, ConnectionEvent, Inbox, InboxEvent, Inflow, PushTicket,
 };
@@ -33,6 +33,7 @@ impl Setup {
         let mut options = ConnectOptions::default();
         // Nothing may happen before the inbox is there to see it.
         options.connect = false;
+        let settled = input::is_settled(&self.config);
         let (client, pump) = host.connect(self.config, options);
         let closed = |_| Failure::broken("the client is closed");
         // What others say in the topic meanwhile is not wanted, and must not stop the reading.
@@ -41,7 +42,7 @@ impl Setup {
         let joined = client.join_into(handle, topic.clone(), JoinOptions::default()).await;
         let channel = joined.map_err(|error| Failure::broken(format!("{topic} was not joined: {error}")))?;
         client.connect().await.map_err(closed)?;
-        Ok((PhoenixRoom { client, channel, inbox, push: self.push }, pump))
+        Ok((PhoenixRoom { client, channel, inbox, push: self.push, settled }, pump))
     }
 }
 
@@ -50,6 +51,8 @@ struct PhoenixRoom {
     channel: Channel,
     inbox: Inbox,
     push: Push,
+    /// Whether no other transport is tried where this one is refused.
+    settled: bool,
 }
 
 impl Room for PhoenixRoom {
@@ -63,7 +66,12 @@ impl Room for PhoenixRoom {
             }
             InboxEvent::Channel { event: ChannelEvent::Closed { reason }, .. } => Step::Closed(reason.to_string()),
             InboxEvent::Connection(ConnectionEvent::Connected) => Step::Connected,
-            InboxEvent::Connection(ConnectionEvent::Disconnected { reason, .. }) => of_loss(&reason),
+            InboxEvent::Connection(ConnectionEvent::Disconnected { reason, .. }) if self.settled => of_loss(&reason),
+            InboxEvent::Connection(ConnectionEvent::Disconnected { reason, .. }) => Step::Lost(reason.to_string()),
+            InboxEvent::Connection(ConnectionEvent::TransportChanged { transport }) => {
+                self.settled = transport == TransportKind::LongPoll;
+                Step::Other
+            }
             _ => Step::Other,
         })
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rejoin_core::phoenix::LossReason;
 use rejoin_core::supabase::{Broadcast, RefusalClass, SubscribeFailure, UpgradeClass, UpgradeRefusal};
-use rejoin_core::{Payload, Text};
+use rejoin_core::{Payload, Text, TransportKind};
 use rejoin_pump::supabase::{
     Channel, ChannelEvent, Client, ConnectionEvent, Inbox, InboxEvent, Listen, RetryIn, SubscribeError,
 };
@@ -14,6 +14,7 @@ use super::{Room, Step, WINDOW};
 use crate::args::SendArgs;
 use crate::failure::Failure;
 use crate::host::{Host, Task};
+use crate::input;
 use crate::supabase::{Project, event, name_fits};
 
 #[derive(Debug)]
@@ -46,6 +47,7 @@ impl Setup {
         patience: Duration,
     ) -> Result<(impl Room + use<H>, Task), Failure> {
         let Project { config, channel: join, tokens } = self.project;
+        let settled = input::is_settled(&config.phoenix);
         let (client, pump) = host.connect_to_project(config, Project::options(tokens, None));
         let closed = |_| Failure::broken("the client is closed");
         let fail = |error: SubscribeError| Failure::broken(format!("{topic} was not joined: {error}"));
@@ -55,7 +57,7 @@ impl Setup {
         channel.listen_into(handle, Listen::status()).await.map_err(fail)?;
         channel.subscribe().await.map_err(fail)?;
         client.connect().await.map_err(closed)?;
-        Ok((SupabaseRoom { client, channel, inbox, broadcast: self.broadcast, patience }, pump))
+        Ok((SupabaseRoom { client, channel, inbox, broadcast: self.broadcast, patience, settled }, pump))
     }
 }
 
@@ -66,6 +68,8 @@ struct SupabaseRoom {
     broadcast: Broadcast,
     /// What is tried again later than this comes too late.
     patience: Duration,
+    /// Whether no other transport is tried where this one is refused.
+    settled: bool,
 }
 
 impl Room for SupabaseRoom {
@@ -78,6 +82,10 @@ impl Room for SupabaseRoom {
             InboxEvent::Connection(ConnectionEvent::Connected) => Step::Connected,
             InboxEvent::Connection(ConnectionEvent::Disconnected { reason, retry_in }) => {
                 self.of_loss(&reason, retry_in)
+            }
+            InboxEvent::Connection(ConnectionEvent::TransportChanged { transport }) => {
+                self.settled = transport == TransportKind::LongPoll;
+                Step::Other
             }
             _ => Step::Other,
         })
@@ -116,7 +124,7 @@ impl SupabaseRoom {
     /// A refused upgrade that time does not mend, or not in time, is not waited for.
     fn of_loss(&self, reason: &LossReason, retry_in: Option<Duration>) -> Step {
         let refusal = if let LossReason::Open(error) = reason { UpgradeRefusal::of(error) } else { None };
-        let Some(refusal) = refusal else { return Step::Lost(reason.to_string()) };
+        let Some(refusal) = refusal.filter(|_| self.settled) else { return Step::Lost(reason.to_string()) };
         if let Some(failure) = Failure::elsewhere(Some(refusal.status)) {
             return Step::Elsewhere(failure);
         }

@@ -43,7 +43,7 @@ fn long_poll_carries_a_conversation_on_tokio() {
 #[test]
 fn where_no_websocket_gets_through_auto_takes_long_poll_and_says_so() {
     let (_server, address) = Program::serve(ANY, "smol");
-    let url = format!("ws://{}/socket", no_upgrades(&address));
+    let url = format!("ws://{}/socket", no_upgrades(&address, ""));
     let listen = |runtime: &str, form: &[&str]| {
         Program::start(&[&["listen", &url, "room:lobby", "--transport", "auto", "--runtime", runtime], form].concat())
     };
@@ -56,28 +56,44 @@ fn where_no_websocket_gets_through_auto_takes_long_poll_and_says_so() {
 }
 
 #[test]
-fn a_supabase_client_says_it_too() {
+fn a_proxy_that_refuses_the_upgrade_has_not_the_last_word_where_long_poll_gets_through() {
+    let (_server, address) = Program::serve(ANY, "tokio");
     let project = Realtime::start();
-    let address = project.url().trim_start_matches("ws://").trim_end_matches("/socket").to_owned();
-    let url = format!("ws://{}/socket", no_upgrades(&address));
-    let options = ["--dialect", "supabase", "--apikey", KEY, "--transport", "auto", "--json"];
-    let mut listening = Program::start(&[&["listen", &url, "room"], &options[..]].concat());
-    assert_eq!(listening.event("transport_changed")["transport"], "longpoll");
-    listening.event("joined");
+    let project = project.url().trim_start_matches("ws://").trim_end_matches("/socket").to_owned();
+    let supabase = ["--dialect", "supabase", "--apikey", KEY];
+    let cases = [(&address, &[][..], "200 OK"), (&address, &[], "400 Bad Request"), (&project, &supabase, "400 No")];
+    let running = cases.map(|(address, dialect, status)| {
+        let refusal = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let url = format!("ws://{}/socket", no_upgrades(address, &refusal));
+        let auto = [dialect, &["--transport", "auto"]].concat();
+        let listening = Program::start(&[&["listen", &url, "room", "--json"], &auto[..]].concat());
+        (listening, Program::start(&[&["send", &url, "room", "shout", "--reply"], &auto[..]].concat()))
+    });
+    for (mut listening, sending) in running {
+        assert_eq!(listening.event("transport_changed")["transport"], "longpoll");
+        listening.event("joined");
+        let sent = sending.ended();
+        assert!(sent.code == Some(0) && sent.stdout.contains("1 reply ok"), "{sent:?}");
+    }
 }
 
-/// A proxy that takes requests through to `address`, but none for a WebSocket.
-fn no_upgrades(address: &str) -> SocketAddr {
+/// A proxy that takes requests through to `address`, but says this to those for a WebSocket.
+fn no_upgrades(address: &str, refusal: &str) -> SocketAddr {
     let proxy = TcpListener::bind(ANY).expect("a free port");
     let at = proxy.local_addr().expect("bound");
-    let address = address.to_owned();
+    let (address, refusal) = (address.to_owned(), refusal.to_owned());
     std::thread::spawn(move || {
         for mut client in proxy.incoming().flatten() {
             let mut first = [0; 4096];
             let Ok(length) = client.read(&mut first) else { continue };
             let head = String::from_utf8_lossy(&first[..length]).to_lowercase();
+            if head.contains("upgrade: websocket") {
+                // Whoever does not hear it is refused, too.
+                let _ = client.write_all(refusal.as_bytes());
+                continue;
+            }
             let Ok(mut server) = TcpStream::connect(&address) else { continue };
-            if head.contains("upgrade: websocket") || server.write_all(&first[..length]).is_err() {
+            if server.write_all(&first[..length]).is_err() {
                 continue;
             }
             carry(client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
