@@ -9,7 +9,7 @@ use rejoin_pump::ClosedError;
 
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::output::{Check, Printer, Standing};
+use crate::output::{Check, Printer, ReaderGone, Standing};
 
 /// What a check saw, if all was well.
 pub(super) type Finding = Result<String, Trouble>;
@@ -72,7 +72,8 @@ impl<H: Host> Patience<H> {
 
 /// The checklist so far.
 pub(super) struct Report {
-    printer: Printer,
+    /// `None` once nobody reads it any more.
+    printer: Option<Printer>,
     failed: Vec<&'static str>,
     /// The failed check without which nothing else can be looked at.
     obstacle: Option<&'static str>,
@@ -80,7 +81,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(json: bool) -> Self {
-        Self { printer: Printer::new(json), failed: Vec::new(), obstacle: None }
+        Self { printer: Some(Printer::new(json)), failed: Vec::new(), obstacle: None }
     }
 
     /// Looks at something that everything behind it needs.
@@ -123,6 +124,10 @@ impl Report {
 
     /// Whether anybody reads it changes nothing.
     fn print(&mut self, check: &Check<'_>) {
-        let _ = self.printer.print_check(check);
+        if let Some(printer) = &mut self.printer
+            && let Err(ReaderGone) = printer.print_check(check)
+        {
+            self.printer = None;
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
 use rejoin_sim::supabase::{Broken, Echo, PeerConfig, PeerEvent, Readiness};
@@ -365,6 +366,19 @@ fn a_phoenix_socket_is_examined_up_to_a_push() {
     }
     let elsewhere = examine(&[&format!("ws://{address}/elsewhere")]);
     elsewhere.fails("upgrade", "+dns +tcp -tls !upgrade -heartbeat -join -push", "HTTP 404", "mounts the socket");
+}
+
+#[test]
+fn a_checklist_that_cannot_be_written_is_complained_about_once() {
+    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else { return };
+    let (_server, address) = Program::serve("127.0.0.1:0", "smol");
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_rejoin"));
+    let examined = doctor.args(["doctor", &format!("ws://{address}/socket")]).stdout(full).output();
+    let stderr = String::from_utf8(examined.expect("it runs").stderr).expect("text");
+    assert!(
+        stderr.starts_with("error: the standard output cannot be written") && stderr.lines().count() == 1,
+        "{stderr}"
+    );
 }
 
 /// A port that is open; each connection is kept as this leaves it.
