@@ -6,11 +6,20 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
 /// The heading of options that mean nothing to another dialect.
 const OF_SUPABASE: &str = "Options of --dialect supabase";
+/// What a program that reads `listen` can meet; people read the same words with spaces in between.
+const EVENTS: &str = "\
+Every line of --json has at_ms, in milliseconds since 1970, and event, which is one of
+  connected, disconnected, transport_changed, gave_up, heartbeat, closed
+  joined, join_failed, channel_errored, channel_closed, gap, message, malformed
+and with --dialect supabase of these, too
+  broadcast, system, token_refreshed, token_expired, token_unavailable
+  postgres_ready, postgres_failed, postgres_change, fell_back_to_http
+  presence_sync, presence_join, presence_update, presence_leave, presence_trouble, track_failed";
 
 /// Realtime channels that always come back: talk to Phoenix Channels and Supabase Realtime, serve
 /// Phoenix Channels, or read a recorded conversation.
 #[derive(Debug, Parser)]
-#[command(name = "rejoin", version, about)]
+#[command(name = "rejoin", version)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -23,6 +32,7 @@ pub(crate) enum Command {
     /// Serve a chat-like Phoenix socket: any topic may be joined, pushes go to the others in it.
     Serve(ServeArgs),
     /// Join topics and print what happens, through every loss of the connection.
+    #[command(after_help = EVENTS)]
     Listen(ListenArgs),
     /// Join a topic, push messages into it and leave.
     Send(SendArgs),

@@ -202,6 +202,25 @@ fn every_command_has_help() {
 }
 
 #[test]
+fn the_help_names_both_dialects_and_every_event_that_is_printed() {
+    assert!(run(&["--help"]).stdout.contains("Phoenix Channels and Supabase Realtime"));
+    let help = run(&["listen", "--help"]).stdout;
+    let sources = [
+        include_str!("../../src/output/phoenix.rs"),
+        include_str!("../../src/output/supabase.rs"),
+        include_str!("../../src/output/line.rs"),
+        include_str!("../../src/listen/supabase.rs"),
+    ];
+    let mut events: Vec<_> = sources.iter().flat_map(|source| source.split("event: \"").skip(1)).collect();
+    events
+        .extend(include_str!("../../src/output/presence.rs").split("=> \"").skip(1).filter(|s| s.starts_with("pres")));
+    assert!(events.len() > 30);
+    for event in events.iter().filter_map(|rest| rest.split('"').next()) {
+        assert!(help.contains(&format!(" {event}")), "{event}");
+    }
+}
+
+#[test]
 fn a_web_page_at_the_url_is_bad_input_over_any_transport() {
     let page = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>";
     let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
