@@ -78,11 +78,14 @@ fn a_broadcast_is_posted_to_its_channel_and_event_with_key_and_token() {
     assert_eq!((header(binary, "content-type"), &binary.body[..]), (Some("application/octet-stream"), &[1, 2][..]));
     assert_eq!(binary.timeout, secs(10));
 
-    let mut s = SupabaseScript::new(supabase_config());
+    let mut config = supabase_config();
+    config.phoenix.headers = vec![("x-tenant".into(), "a".into()), ("Authorization".into(), "theirs".into())];
+    let mut s = SupabaseScript::new(config);
     send(&mut s, note()).unwrap();
     let [request] = &requests(&mut s)[..] else { panic!("one request") };
     assert_eq!(request.url, "http://sim/api/broadcast/room/events/note");
     assert_eq!(header(request, "authorization"), None, "no token, no header");
+    assert_eq!((header(request, "x-tenant"), header(request, "Authorization")), (Some("a"), None));
 }
 
 /// Section 6.3 of the specification.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use rejoin_core::Timestamp;
 use rejoin_core::phoenix::ChannelId;
 use rejoin_core::supabase::{
     ChangeKind, ChannelConfig, ChannelState, CloseReason, Event, PostgresBinding, PostgresChange, PostgresEvent,
     PostgresFailure, Retry, SubscribeFailure,
 };
+use rejoin_core::{Machine, Timestamp};
 use rejoin_sim::{SupabaseScript, supabase_config};
 use serde_json::{Value, json};
 
@@ -215,6 +215,28 @@ fn a_change_proves_that_changes_flow() {
     assert!(matches!(&events[..], [Event::PostgresReady { .. }, Event::PostgresChange { .. }]), "{events:?}");
     ready(&mut s);
     assert_eq!(flow(&mut s), [""; 0]);
+}
+
+#[test]
+fn a_server_that_cannot_make_up_its_mind_fills_no_memory() {
+    let mut config = supabase_config();
+    config.phoenix.limits.events = 100;
+    let mut s = SupabaseScript::open(config);
+    s.subscribe("room", &listening_for([todos(PostgresEvent::All)]));
+    answer(&mut s, &[1]);
+    s.events.clear();
+    for _ in 0..1_000 {
+        let payload = r#"{"extension":"postgres_changes","status":"error","message":"no"}"#;
+        let conn = s.conn();
+        for status in ["error", "ok"] {
+            let text = format!(r#"["1","1","{ROOM}","system",{}]"#, payload.replace("error", status));
+            let frame = rejoin_core::Frame::Text(text.into());
+            s.session.handle_transport(s.now, rejoin_core::TransportEvent::Received { conn, frame });
+        }
+    }
+    assert!(s.session.queued_events() <= 120, "{}", s.session.queued_events());
+    s.drain();
+    assert!(s.take_events().iter().any(|event| matches!(event, Event::Lagged { .. })));
 }
 
 /// Row 32 of the failure modes.

@@ -18,15 +18,16 @@ pub enum Transport {
     #[default]
     WebSocket,
     /// By HTTP long-poll, for networks and servers that let no WebSocket through. Broadcasts travel
-    /// as text, bytes and metadata of a broadcast not at all, and no heartbeats are sent: polling is the sign of
-    /// life.
+    /// as text, bytes and metadata of a broadcast not at all, and no heartbeats are sent: polling is the
+    /// sign of life.
     LongPoll,
     /// By WebSocket, and by long-poll where three WebSocket attempts in a row delivered nothing.
     ///
     /// An attempt counts if it is refused, dies or stays silent for `after`; an early heartbeat gives a
     /// healthy server something to say. A long-poll that works is never cut, and five minutes after the
     /// fallback the next dial tries WebSocket once more. A long-poll that cannot be opened either
-    /// leads back to WebSocket: the network is to blame.
+    /// leads back to WebSocket: the network is to blame. A `max_attempts` of less than three gives up
+    /// before any of that.
     Auto {
         /// How long one WebSocket attempt may take, from dialling to its first message; 2.5 s is what
         /// phoenix.js takes.

@@ -93,7 +93,7 @@ impl Session {
                         members.lifetime += 1;
                     }
                     if let Some(postgres) = channel.postgres() {
-                        postgres.readiness = Readiness::Unknown;
+                        (postgres.readiness, postgres.words) = (Readiness::Unknown, 0);
                     }
                     if let Some(resuming) = channel.resuming() {
                         resuming.heard_until = heard_until;

@@ -12,6 +12,9 @@ use crate::phoenix::{ChannelId, ChannelState};
 use crate::text::Text;
 use crate::time::Timestamp;
 
+/// So many words of a server about the flow of changes are kept for each join, whoever polls them.
+const KEPT_WORDS: u32 = 8;
+
 impl Session {
     /// A `postgres_changes` message; gives it back if it is none or the channel asked for none.
     #[inline]
@@ -83,9 +86,8 @@ impl Session {
             if before == Readiness::Ready {
                 postgres.missed_since.get_or_insert(now);
             }
-            let event = Event::PostgresFailed { channel: id, failure: PostgresFailure::Refused { message } };
-            // Servers repeat themselves for as long as the trouble lasts.
-            if before == Readiness::Failed { self.message(event) } else { self.event(event) }
+            let failure = PostgresFailure::Refused { message };
+            self.tell_flow(id, Event::PostgresFailed { channel: id, failure });
         }
         self.channels.reschedule(id);
     }
@@ -93,7 +95,14 @@ impl Session {
     fn changes_flow(&mut self, id: ChannelId) {
         let Some(postgres) = self.channels.get_mut(id).and_then(|channel| channel.postgres()) else { return };
         let missed_since = postgres.missed_since.take();
-        self.event(Event::PostgresReady { channel: id, missed_since });
+        self.tell_flow(id, Event::PostgresReady { channel: id, missed_since });
+    }
+
+    /// A server may repeat itself for as long as a trouble lasts: what nobody polls is bounded.
+    fn tell_flow(&mut self, id: ChannelId, event: Event) {
+        let Some(postgres) = self.channels.get_mut(id).and_then(|channel| channel.postgres()) else { return };
+        postgres.words = postgres.words.saturating_add(1);
+        if postgres.words <= KEPT_WORDS { self.event(event) } else { self.message(event) }
     }
 
     /// The channel is no longer joined: since then changes are missed, and nobody is tracked.
@@ -129,7 +138,7 @@ impl Session {
                 && late(postgres.readiness)
             {
                 postgres.readiness = Readiness::Failed;
-                self.event(Event::PostgresFailed { channel: id, failure: PostgresFailure::TimedOut });
+                self.tell_flow(id, Event::PostgresFailed { channel: id, failure: PostgresFailure::TimedOut });
             }
             self.tell_presence(id);
             self.channels.reschedule(id);

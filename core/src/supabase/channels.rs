@@ -164,19 +164,20 @@ impl Channels {
 
     /// A channel's extras need not be looked after until they are rescheduled.
     pub(super) fn rest(&mut self, id: ChannelId) {
-        if let Some(extras) = self.slots.get_mut(id.slot()).and_then(Option::as_mut).and_then(|c| c.extras.as_mut()) {
-            self.deadlines.set(id, &mut extras.deadline, None);
-        }
+        self.set_deadline(id, |_| None);
     }
 
     /// Something about a channel's extras has changed: when do they want to be looked after?
     pub(super) fn reschedule(&mut self, id: ChannelId) {
-        let Some(channel) = self.slots.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id) else {
-            return;
-        };
+        self.set_deadline(id, |channel| channel.extras.as_ref().and_then(|extras| extras.due(channel.joined)));
+    }
+
+    fn set_deadline(&mut self, id: ChannelId, at: impl FnOnce(&Channel) -> Option<Timestamp>) {
+        let slot = self.slots.get_mut(id.slot()).and_then(Option::as_mut);
+        let Some(channel) = slot.filter(|channel| channel.id == id) else { return };
+        let at = at(channel);
         if let Some(extras) = &mut channel.extras {
-            let due = extras.due(channel.joined);
-            self.deadlines.set(id, &mut extras.deadline, due);
+            self.deadlines.set(id, &mut extras.deadline, at);
         }
     }
 

@@ -48,11 +48,13 @@ pub(super) struct Postgres {
     pub(super) readiness: Readiness,
     /// Since when changes may be missing that will never come.
     pub(super) missed_since: Option<Timestamp>,
+    /// How often the server has said something new about their flow since the join.
+    pub(super) words: u32,
 }
 
 impl Postgres {
     const fn new(subscription: Subscription) -> Self {
-        Self { subscription, readiness: Readiness::Unknown, missed_since: None }
+        Self { subscription, readiness: Readiness::Unknown, missed_since: None, words: 0 }
     }
 }
 

@@ -1,11 +1,9 @@
 //! Broadcasts over HTTP: asked for, fallen back to, and what came of them.
 
-use alloc::vec::Vec;
-use core::time::Duration;
-
 use super::access_token::AccessToken;
 use super::broadcast::Broadcast;
-use super::event::{Event, Request};
+use super::event::Event;
+use super::requests::Pending;
 use super::rest::{self, HttpBroadcast, HttpBroadcastError, HttpFailure};
 use super::session::Session;
 use super::tokens::Credential;
@@ -13,28 +11,6 @@ use crate::http::{HttpError, HttpId, HttpRequest, HttpResponse};
 use crate::payload::Payload;
 use crate::phoenix::{ChannelId, ChannelState, ConnectionState, PushId, PushOutcome};
 use crate::time::Timestamp;
-
-/// How much later than it should the host may answer; it keeps the deadline itself.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// A request that is not answered yet.
-#[derive(Debug)]
-pub(super) struct Pending {
-    push: PushId,
-    /// Whether it stands in for a push, which ends in `PushDone`.
-    fell_back: bool,
-    /// When the host's answer is not waited for any more.
-    until: Timestamp,
-    /// The request, until the host takes it.
-    request: Option<HttpRequest>,
-}
-
-impl Pending {
-    /// Whether the host has taken the request, so that the server may act on it.
-    const fn is_sent(&self) -> bool {
-        self.request.is_none()
-    }
-}
 
 impl Session {
     /// Broadcasts over HTTP, whether anybody is subscribed or connected or not. Ends in one
@@ -48,7 +24,7 @@ impl Session {
         broadcast.check()?;
         let token = self.http_token(core::slice::from_ref(&broadcast))?;
         self.check_http(core::slice::from_ref(&broadcast))?;
-        let request = rest::single(self.next_http(), &self.config, token.as_ref(), &broadcast);
+        let request = rest::single(self.requests.next_id(), &self.config, token.as_ref(), &broadcast);
         Ok(self.send_http(request, false))
     }
 
@@ -70,14 +46,14 @@ impl Session {
         broadcasts.iter().try_for_each(HttpBroadcast::check_in_batch)?;
         let token = self.http_token(broadcasts)?;
         self.check_http(broadcasts)?;
-        let request = rest::batch(self.next_http(), &self.config, token.as_ref(), broadcasts);
+        let request = rest::batch(self.requests.next_id(), &self.config, token.as_ref(), broadcasts);
         Ok(self.send_http(request, false))
     }
 
     /// The answer to a [`Request::Http`]. One that nobody waits for any more is ignored.
     pub fn handle_http(&mut self, now: Timestamp, id: HttpId, answer: Result<HttpResponse, HttpError>) {
         self.advance(now);
-        if let Some(pending) = self.http.remove(&id) {
+        if let Some(pending) = self.requests.remove(id) {
             self.http_done(&pending, HttpFailure::of(answer));
         }
         self.absorb();
@@ -97,7 +73,7 @@ impl Session {
         if message.check().is_err() || self.check_http(messages).is_err() {
             return Err(broadcast);
         }
-        let http = self.next_http();
+        let http = self.requests.next_id();
         let request = if message.fits_batch() {
             rest::batch(http, &self.config, token.as_ref(), messages)
         } else {
@@ -108,44 +84,27 @@ impl Session {
         Ok(push)
     }
 
-    /// The next request for the host.
-    pub(super) fn poll_http(&mut self) -> Option<Request> {
-        self.http.values_mut().find_map(|pending| pending.request.take()).map(Request::Http)
-    }
-
-    /// When the host should have answered.
-    pub(super) fn http_due(&self) -> Option<Timestamp> {
-        self.http.values().map(|pending| pending.until).min()
-    }
-
     pub(super) fn http_timeouts(&mut self) {
-        let late = |(id, pending): (&HttpId, &Pending)| (pending.until <= self.now).then_some((*id, pending.is_sent()));
-        let late: Vec<_> = self.http.iter().filter_map(late).collect();
-        for (id, sent) in late {
-            self.give_up_http(id, if sent { HttpFailure::Http(HttpError::TimedOut) } else { HttpFailure::Dropped });
+        while let Some(late) = self.requests.remove_late(self.now) {
+            let failure = if late.is_sent() { HttpFailure::Http(HttpError::TimedOut) } else { HttpFailure::Dropped };
+            self.http_done(&late, Err(failure));
         }
     }
 
     /// Whether this was a request, which is given up now.
     pub(super) fn cancel_http(&mut self, push: PushId) -> bool {
-        let found = self.http.iter().find(|(_, pending)| pending.push == push);
-        let Some((id, sent)) = found.map(|(id, pending)| (*id, pending.is_sent())) else { return false };
-        self.give_up_http(id, if sent { HttpFailure::Unknown } else { HttpFailure::Dropped });
-        true
+        self.requests.remove_push(push).map(|pending| self.give_up(&pending)).is_some()
     }
 
     /// The session ends: nothing is asked and nothing awaited any more.
     pub(super) fn end_http(&mut self) {
-        let pushes: Vec<_> = self.http.values().map(|pending| pending.push).collect();
-        for push in pushes {
-            self.cancel_http(push);
+        while let Some(pending) = self.requests.remove_first() {
+            self.give_up(&pending);
         }
     }
 
-    fn give_up_http(&mut self, id: HttpId, failure: HttpFailure) {
-        if let Some(pending) = self.http.remove(&id) {
-            self.http_done(&pending, Err(failure));
-        }
+    fn give_up(&mut self, pending: &Pending) {
+        self.http_done(pending, Err(if pending.is_sent() { HttpFailure::Unknown } else { HttpFailure::Dropped }));
     }
 
     fn http_done(&mut self, pending: &Pending, outcome: Result<(), HttpFailure>) {
@@ -167,15 +126,9 @@ impl Session {
         self.event(Event::PushDone { push, outcome });
     }
 
-    fn next_http(&mut self) -> HttpId {
-        self.last_http += 1;
-        HttpId::new(self.last_http)
-    }
-
     fn send_http(&mut self, request: HttpRequest, fell_back: bool) -> PushId {
         let push = self.inner.reserve_push();
-        let until = self.now.saturating_add(request.timeout).saturating_add(GRACE);
-        self.http.insert(request.id, Pending { push, fell_back, until, request: Some(request) });
+        self.requests.send(self.now, request, push, fell_back);
         self.own_pushes += 1;
         push
     }
@@ -184,7 +137,7 @@ impl Session {
         if matches!(self.inner.state(), ConnectionState::Closing | ConnectionState::Closed) {
             return Err(HttpBroadcastError::SessionClosed);
         }
-        if self.http.len() >= self.config.http_broadcasts {
+        if self.requests.len() >= self.config.http_broadcasts {
             return Err(HttpBroadcastError::Full);
         }
         let len = rest::size(broadcasts);

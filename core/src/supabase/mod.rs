@@ -85,6 +85,7 @@ mod postgres;
 mod presence;
 mod pushing;
 mod refusal;
+mod requests;
 mod rest;
 mod resuming;
 mod session;

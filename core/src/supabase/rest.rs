@@ -190,6 +190,11 @@ fn base(config: &Config) -> String {
 /// The key always, the token only if there is one: an empty one has been a server's undoing (trap T56).
 fn with_credentials(mut request: HttpRequest, config: &Config, token: Option<&AccessToken>) -> HttpRequest {
     request.body_limit = ANSWER_BYTES;
+    // What gateways want of the socket they may want here.
+    let ours = |name: &str| {
+        ["apikey", "authorization", "content-type", "x-api-key"].iter().any(|own| name.eq_ignore_ascii_case(own))
+    };
+    request.headers.extend(config.phoenix.headers.iter().filter(|(name, _)| !ours(name)).cloned());
     let request = request.header("apikey", config.api_key.expose());
     match token {
         Some(token) => request.header("authorization", alloc::format!("Bearer {}", token.expose())),

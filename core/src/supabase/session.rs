@@ -10,12 +10,11 @@ use super::config::Config;
 use super::errors::{AuthError, SubscribeError};
 use super::event::{ChannelState, Event, HeartbeatStatus, Request, RequestId, TokenFailure, TokenReason};
 use super::extras::Extras;
-use super::http::Pending;
 use super::join::topic_of;
+use super::requests::Requests;
 use super::tokens::Tokens;
 use crate::backoff::{Jitter, JitterRng};
 use crate::events::Events;
-use crate::http::HttpId;
 use crate::machine::{ConnId, Machine, TransportAction, TransportEvent, TransportKind};
 use crate::phoenix::{self, ChannelId, ConnectionState, JoinOptions, NextUp, PushId, Stats, UnknownChannel};
 use crate::text::Text;
@@ -52,9 +51,7 @@ pub struct Session {
     pub(super) tokens: Tokens,
     events: Events<Event>,
     pub(super) request: Option<Request>,
-    /// Requests over HTTP, with who waits for them.
-    pub(super) http: BTreeMap<HttpId, Pending>,
-    pub(super) last_http: u64,
+    pub(super) requests: Requests,
     /// The presence calls among the inner session's pushes.
     pub(super) tracking: BTreeMap<PushId, ChannelId>,
     /// How many pushes wait for something else than the inner session.
@@ -83,8 +80,7 @@ impl Session {
             tokens: Tokens::new(&config),
             events: Events::new(config.phoenix.limits.events),
             request: None,
-            http: BTreeMap::new(),
-            last_http: 0,
+            requests: Requests::default(),
             tracking: BTreeMap::new(),
             own_pushes: 0,
             last_received: now,
@@ -377,7 +373,7 @@ impl Machine for Session {
 
     fn poll_timeout(&self) -> Option<Timestamp> {
         let extras = self.channels.due().map(|(at, _)| at);
-        let timeouts = [self.inner.poll_timeout(), self.tokens.due(), self.http_due(), extras, self.empty_until];
+        let timeouts = [self.inner.poll_timeout(), self.tokens.due(), self.requests.due(), extras, self.empty_until];
         timeouts.into_iter().flatten().min()
     }
 
@@ -406,7 +402,7 @@ impl Machine for Session {
     }
 
     fn poll_request(&mut self) -> Option<Request> {
-        self.request.take().or_else(|| self.poll_http())
+        self.request.take().or_else(|| self.requests.take().map(Request::Http))
     }
 
     fn poll_event(&mut self) -> Option<Event> {
