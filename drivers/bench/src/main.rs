@@ -184,6 +184,11 @@ async fn receive(socket: &mut Socket, args: &Args, report: &mut Report) -> Resul
     let mut delivered = 0;
     while delivered < args.n {
         match socket.inbox.next().await {
+            Some(InboxEvent::Channel { event: ChannelEvent::UserBroadcast { payload, .. }, .. }) => {
+                std::hint::black_box(&payload);
+                delivered += 1;
+                meter.get_or_insert_with(Meter::start);
+            }
             Some(InboxEvent::Channel { event: ChannelEvent::Message { event, payload }, .. }) => {
                 if matches!(event.as_bytes(), b"broadcast" | b"postgres_changes" | b"presence_diff") {
                     std::hint::black_box(&payload);

@@ -235,10 +235,14 @@ impl Bridge<Session> for ClientBridge {
 }
 
 impl ClientBridge {
-    /// Everything but messages.
+    /// Everything but plain messages.
     fn deliver_rare(&mut self, now: Timestamp, event: Event) {
         let until = |at: Option<Timestamp>| at.map(|at| at.saturating_since(now));
         let connection = match event {
+            Event::UserBroadcast { channel, broadcast } => {
+                let (event, meta, payload) = broadcast.into_parts();
+                return self.route_to_channel(channel, ChannelEvent::UserBroadcast { event, payload, meta });
+            }
             Event::Joined { channel, response, again } => {
                 return self.route_to_channel(channel, ChannelEvent::Joined { response, again });
             }

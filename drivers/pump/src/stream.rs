@@ -92,6 +92,15 @@ pub enum ChannelEvent {
         /// What it carries.
         payload: Payload,
     },
+    /// A Supabase server passed on what somebody broadcast, in binary: a `broadcast` with a name of its own.
+    UserBroadcast {
+        /// The sender's event.
+        event: Text,
+        /// What it carries.
+        payload: Payload,
+        /// What the server adds.
+        meta: Option<Payload>,
+    },
     /// Messages were dropped because they were not read in time.
     Lagged {
         /// How many.
@@ -251,7 +260,8 @@ pub enum InboxEvent {
 
 impl Lossy for InboxEvent {
     fn is_droppable(&self) -> bool {
-        matches!(self, Self::Channel { event: ChannelEvent::Message { .. }, .. })
+        let Self::Channel { event, .. } = self else { return false };
+        matches!(event, ChannelEvent::Message { .. } | ChannelEvent::UserBroadcast { .. })
     }
 
     fn lagged(missed: u64) -> Self {
@@ -261,7 +271,10 @@ impl Lossy for InboxEvent {
     #[inline]
     fn weight(&self) -> usize {
         match self {
-            Self::Channel { event: ChannelEvent::Message { payload, .. }, .. } => 1 + payload.len() / WEIGHT_BYTES,
+            Self::Channel {
+                event: ChannelEvent::Message { payload, .. } | ChannelEvent::UserBroadcast { payload, .. },
+                ..
+            } => 1 + payload.len() / WEIGHT_BYTES,
             _ => 1,
         }
     }

@@ -11,12 +11,15 @@ use std::time::Duration;
 
 use futures_channel::oneshot;
 use futures_util::FutureExt;
-use rejoin_core::phoenix::{Config, ServerConfig};
+use rejoin_core::phoenix::{Config, JoinOptions, ServerConfig, ServerEvent};
 use rejoin_core::{
-    Backoff, ConnId, ConnectRequest, Frame, Jitter, Machine, OpenError, Timestamp, TransportAction, TransportEvent,
+    Backoff, ConnId, ConnectRequest, Frame, Jitter, Machine, OpenError, Payload, Timestamp, TransportAction,
+    TransportEvent,
 };
 use rejoin_pump::memory::{MemoryListener, MemoryRuntime, network};
-use rejoin_pump::{Bridge, Client, Clock, ConnectOptions, Direction, Inflow, Pump, Runtime, Tap, connect_with, serve};
+use rejoin_pump::{
+    Bridge, ChannelEvent, Client, Clock, ConnectOptions, Direction, Inflow, Pump, Runtime, Tap, connect_with, serve,
+};
 use rig::Rig;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -135,6 +138,40 @@ fn closing_waits_for_no_reader() {
     client.close().now_or_never().unwrap();
     rig.advance(HOUR);
     assert_eq!(rig.running(), 0);
+}
+
+/// A Supabase server that is spoken to in plain Phoenix sends these, too.
+#[test]
+fn a_binary_user_broadcast_reaches_the_readers_of_a_phoenix_channel() {
+    let (runtime, listener) = network();
+    let (mut rig, _seen, client) = dialling(Config::new("ws://test/socket").unwrap(), runtime.clone());
+    rig.spawn(async move {
+        let accepted = listener.accept().await.expect("the client is alive");
+        let config = ServerConfig::new(accepted.serializer);
+        let (peer, mut events, pump) = serve(accepted.websocket, ConnId::new(1), config, 16, runtime);
+        let host = async {
+            while let Some(event) = events.next().await {
+                let ServerEvent::Join { join, .. } = event else { continue };
+                let channel = peer.accept_join(join, Payload::EMPTY).await.unwrap();
+                let (meta, payload) = (Payload::json(&[7]).unwrap(), Payload::binary(vec![1].into()));
+                peer.push_user_broadcast(channel, "cursor", Some(meta), payload).await.unwrap();
+            }
+        };
+        futures_lite::future::zip(pump, host).await;
+    });
+    let (said, mut hears) = oneshot::channel();
+    rig.spawn(async move {
+        let (_room, mut events) = client.join("room", JoinOptions::default()).await.unwrap();
+        while let Some(event) = events.next().await {
+            if let ChannelEvent::UserBroadcast { event, payload, meta } = event {
+                said.send((event.to_string(), payload, meta)).unwrap();
+                return;
+            }
+        }
+    });
+    let (event, payload, meta) = hears.try_recv().unwrap().expect("it is heard");
+    assert_eq!((event.as_str(), payload.as_bytes()), ("cursor", &[1][..]));
+    assert_eq!(meta.unwrap().as_json(), Some("[7]"));
 }
 
 /// A client of a server that answers heartbeats, with what its connections carry.

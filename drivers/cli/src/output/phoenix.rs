@@ -27,6 +27,10 @@ impl<'a> Line<'a> {
             ChannelEvent::Message { event, payload } => {
                 Self { event: "message", name: Some(event), payload: Some(payload), ..Self::default() }
             }
+            ChannelEvent::UserBroadcast { event, payload, meta } => {
+                let (name, payload, meta) = (Some(event.as_str()), Some(payload), meta.as_ref());
+                Self { event: "broadcast", name, payload, meta, ..Self::default() }
+            }
             ChannelEvent::Lagged { missed } => Self::missed(*missed),
             ChannelEvent::Closed { reason } => {
                 Self { event: "channel_closed", reason: Some(reason.to_string()), ..Self::default() }
