@@ -383,9 +383,9 @@ where
         }
     }
 
-    /// Ready when the deadline of the machine or its connection has passed, or a look at the wall clock is due. A timer that
-    /// is armed for an earlier time than is wanted now stays: waking once too often is cheaper than
-    /// arming anew for each message.
+    /// Ready when the deadline of the machine or its connection has passed, or a look at the wall clock is
+    /// due. A timer that is armed for an earlier time than is wanted now stays: waking once too often is
+    /// cheaper than arming anew for each message.
     fn sleep(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = [self.machine.poll_timeout(), self.link.poll_timeout()].into_iter().flatten().min();
         if deadline.is_none() && self.machine.connection().is_none() {

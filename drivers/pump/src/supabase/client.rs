@@ -249,6 +249,8 @@ impl Client {
 
     /// Closes the connection with 1000 after what was pushed before, and ends every stream. The pump
     /// resolves when the server has answered, after at most `close_timeout`. Closing twice is fine.
+    ///
+    /// What is on its way over HTTP is not waited for: whoever needs it to arrive awaits its ticket first.
     pub async fn close(&self) {
         // A pump that is gone is closed.
         let _ = self.shared.send(Command::Close).await;

@@ -17,8 +17,8 @@ use crate::http::Http;
 use crate::runtime::BoxFuture;
 
 /// Resolves when a broadcast over HTTP is over, in its place among the events. Dropping it abandons
-/// the answer, not the broadcast.
-#[must_use = "a broadcast whose ticket is dropped is still sent, and nobody hears how it ended"]
+/// the answer, not the broadcast; the end of the client gives the broadcast up.
+#[must_use = "a broadcast whose ticket is dropped is still sent if the client lives long enough, and nobody hears how it ended"]
 pub struct HttpTicket(oneshot::Receiver<Result<(), HttpBroadcastFailed>>);
 
 pub(super) type HttpTicketSender = oneshot::Sender<Result<(), HttpBroadcastFailed>>;
