@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
+use super::postgres::{FilterError, PostgresFilter};
 use crate::text::Text;
 
 /// What to subscribe to in a channel, and how. The default is a public channel for broadcasts.
@@ -262,6 +263,7 @@ pub struct PostgresBinding {
     /// Of which table; default `None`: of every one in the schema.
     pub table: Option<Text>,
     /// Of which rows, such as `id=eq.7`; default `None`: of every one. Needs a table.
+    /// [`PostgresFilter`] writes one with the right quotes.
     pub filter: Option<Text>,
     /// Which columns to send besides the primary key; default empty: every one. Needs a table.
     pub select: Vec<Text>,
@@ -306,6 +308,9 @@ impl PostgresBinding {
         let any = |name: &Text| *name == "*";
         if self.filter.is_some() && self.table.is_none() {
             return Err(ConfigError::FilterNeedsTable);
+        }
+        if let Some(filter) = &self.filter {
+            PostgresFilter::parse(filter).map_err(ConfigError::Filter)?;
         }
         if !self.select.is_empty() && (any(&self.schema) || self.table.as_ref().is_none_or(any)) {
             return Err(ConfigError::SelectNeedsTable);
@@ -374,7 +379,7 @@ pub enum RejoinPolicy {
 }
 
 /// What is wrong with a [`ChannelConfig`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// Replay on a public channel, for which nothing is stored.
@@ -383,6 +388,8 @@ pub enum ConfigError {
     ReplayLimit(u8),
     /// A filter for no table in particular.
     FilterNeedsTable,
+    /// A filter that servers do not understand: they would join the channel and tell no changes.
+    Filter(FilterError),
     /// Columns of no table in particular.
     SelectNeedsTable,
 }
@@ -394,6 +401,7 @@ impl fmt::Display for ConfigError {
                 f.write_str("only private channels replay broadcasts; make the channel private or leave replay out")
             }
             Self::ReplayLimit(limit) => write!(f, "the replay limit is {limit}; give 1 to 25, or none"),
+            Self::Filter(error) => error.fmt(f),
             Self::FilterNeedsTable => f.write_str("a filter of database changes needs a table; name it"),
             Self::SelectNeedsTable => {
                 f.write_str("a choice of columns needs one schema and one table; name them instead of `*`")
@@ -429,6 +437,10 @@ mod tests {
         assert_eq!(check(all().schema("*").table("*")), Ok(()));
         assert_eq!(check(all().table("todos").filter("id=eq.7").select(["id", "task"])), Ok(()));
         assert_eq!(check(all().filter("id=eq.7")), Err(ConfigError::FilterNeedsTable));
+        let unknown = FilterError::UnknownOperator("equals".into());
+        assert_eq!(check(all().table("todos").filter("id=equals.7")), Err(ConfigError::Filter(unknown)));
+        let error = check(all().table("todos").filter("name=eq.a,b")).unwrap_err();
+        assert!(matches!(&error, ConfigError::Filter(FilterError::UnquotedComma(_))), "{error}");
         assert_eq!(check(all().select(["id"])), Err(ConfigError::SelectNeedsTable));
         assert_eq!(check(all().table("*").select(["id"])), Err(ConfigError::SelectNeedsTable));
         assert_eq!(check(all().schema("*").table("todos").select(["id"])), Err(ConfigError::SelectNeedsTable));
