@@ -72,6 +72,9 @@ pub(crate) struct ConnectionArgs {
     /// What carries the messages; auto takes long-poll where no WebSocket gets through.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) transport: TransportName,
+    /// A query parameter of the socket; may be repeated.
+    #[arg(long, value_name = "K=V", allow_hyphen_values = true)]
+    pub(crate) param: Vec<String>,
     /// The async runtime that does the work.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) runtime: RuntimeName,
@@ -156,9 +159,6 @@ pub(crate) struct ListenArgs {
     /// Exit after this time, such as 30s.
     #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true)]
     pub(crate) time: Option<String>,
-    /// A query parameter of the socket; may be repeated.
-    #[arg(long, value_name = "K=V", allow_hyphen_values = true)]
-    pub(crate) param: Vec<String>,
     /// The payload of every join; default {}. Only of Phoenix: Supabase's are made of other options.
     #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     pub(crate) join_payload: Option<String>,
@@ -224,9 +224,6 @@ pub(crate) struct DoctorArgs {
     /// What is pushed into a Phoenix channel, which has to answer it; default ping.
     #[arg(long, value_name = "EVENT", allow_hyphen_values = true)]
     pub(crate) event: Option<String>,
-    /// A query parameter of the socket; may be repeated.
-    #[arg(long, value_name = "K=V", allow_hyphen_values = true)]
-    pub(crate) param: Vec<String>,
     /// How long each step may take.
     #[arg(long, value_name = "DURATION", default_value = "10s", allow_hyphen_values = true)]
     pub(crate) timeout: String,

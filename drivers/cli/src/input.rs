@@ -15,6 +15,7 @@ use crate::failure::Failure;
 pub(crate) fn config(url: &str, connection: &ConnectionArgs) -> Result<Config, Failure> {
     let mut config = Config::new(url).map_err(|error| Failure::usage("URL", error))?;
     connect_as(connection, &mut config);
+    config.params = params(&connection.param)?;
     Ok(config)
 }
 

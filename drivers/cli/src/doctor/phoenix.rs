@@ -36,8 +36,7 @@ impl Setup {
     pub(super) fn check(args: &DoctorArgs) -> Result<Self, Failure> {
         let changes = ("--postgres-changes", !args.postgres_changes.is_empty());
         refuse_options(args.project.given().into_iter().chain([changes]))?;
-        let mut config = input::config(&args.url, &args.connection)?;
-        config.params = input::params(&args.param)?;
+        let config = input::config(&args.url, &args.connection)?;
         let topic = args.channel.as_deref().map(|text| input::topic("--channel", text)).transpose()?;
         let event = input::event("--event", args.event.as_deref().unwrap_or("ping"))?;
         Ok(Self { config, topic, event })

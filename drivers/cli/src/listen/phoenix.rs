@@ -25,7 +25,6 @@ impl Setup {
         refuse_options(args.supabase.given().chain(args.hearing.given()))?;
         let mut config = input::config(&args.url, &args.connection)?;
         config.close_timeout = CLOSE;
-        config.params = input::params(&args.param)?;
         if let Some(text) = &args.heartbeat {
             config.heartbeat_interval = Some(input::duration("--heartbeat", text)?);
         }

@@ -18,7 +18,7 @@ use crate::host::{Host, Task};
 use crate::input;
 use crate::output::{Line, shown};
 use crate::record::Recorder;
-use crate::supabase::{Project, params, tracked};
+use crate::supabase::{Project, tracked};
 
 pub(super) struct Setup {
     pub(super) project: Project,
@@ -37,7 +37,6 @@ impl Setup {
         let track = args.hearing.track.as_deref().map(tracked).transpose()?;
         let phoenix = &mut project.config.phoenix;
         phoenix.close_timeout = CLOSE;
-        phoenix.params = params(&args.param)?;
         if let Some(text) = &args.heartbeat {
             phoenix.heartbeat_interval = Some(input::duration("--heartbeat", text)?);
         }

@@ -94,7 +94,8 @@ fn of_loss(reason: &LossReason) -> Step {
     let status = if let LossReason::Open(error) = reason { error.status } else { None };
     match (Failure::elsewhere(status), status) {
         (Some(failure), _) => Step::Elsewhere(failure),
-        (None, Some(400..429)) => Step::Refused(reason.to_string()),
+        // 408 and 410 are about this attempt alone.
+        (None, Some(400..=407 | 409 | 411..429)) => Step::Refused(reason.to_string()),
         (None, _) => Step::Lost(reason.to_string()),
     }
 }

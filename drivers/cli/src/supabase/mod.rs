@@ -43,6 +43,7 @@ impl Project {
             error => Failure::usage(name, error),
         })?;
         input::connect_as(connection, &mut config.phoenix);
+        config.phoenix.params = params(&connection.param)?;
 
         let tokens = match (&args.token, &args.token_file) {
             (Some(_), Some(_)) => {
@@ -205,7 +206,7 @@ pub(crate) fn name_fits(argument: &str, name: &str, serializer: Serializer) -> R
 }
 
 /// `K=V` pairs for the socket's query.
-pub(crate) fn params(texts: &[String]) -> Result<Vec<(String, String)>, Failure> {
+fn params(texts: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let params = input::params(texts)?;
     if params.iter().any(|(key, _)| key == "apikey") {
         return Err(Failure::usage("--param", format!("apikey is set with --apikey or {KEY}")));

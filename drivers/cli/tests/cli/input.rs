@@ -44,6 +44,7 @@ const BAD: &[(&[&str], &[&str])] = &[
     (&["send", "URL", "t", "e", "--rate", "0"], &["--rate: ", "a second"]),
     (&["send", "URL", "t", "e", "--rate", "fast"], &["--rate: ", "a second"]),
     (&["listen", "URL", "t", "--param", "k"], &["--param: ", "K=V"]),
+    (&["send", "URL", "t", "e", "{}", "--param", "k"], &["--param: ", "K=V"]),
     (&["listen", "URL", "t", "--param", "vsn=1.0.0"], &["--param: ", "--vsn"]),
     (&["listen", "URL", "t", "--record", "/nowhere/at/all.jsonl"], &["--record: ", "/nowhere/at/all.jsonl"]),
     (&["send", "URL", "t", "e", "--dialect", "sente"], &["--dialect: ", "sente", "phoenix"]),

@@ -15,7 +15,7 @@ use super::{FAREWELL, POLLED, opening};
 use crate::args::DoctorArgs;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::supabase::{Project, bindings, params, topic};
+use crate::supabase::{Project, bindings, topic};
 use patient::Patient;
 
 const CHANNEL: &str = "rejoin-doctor";
@@ -39,7 +39,6 @@ impl Setup {
             return Err(Failure::usage("--event", "it is Phoenix's; here a broadcast is sent, so leave it out"));
         }
         let mut project = Project::check(&args.url, &args.connection, &args.project)?;
-        project.config.phoenix.params = params(&args.param)?;
         // A broadcast that comes back has gone the whole way.
         (project.channel.broadcast.echo, project.channel.broadcast.ack) = (true, true);
         project.channel.postgres_changes = bindings(&args.postgres_changes)?;
