@@ -3,8 +3,9 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use super::human::{END, GREEN, PLAIN, RED, printable};
-use super::json::Object;
+use super::human::{END, GREEN, PLAIN, RED};
+use super::object::Object;
+use super::words::printable;
 
 /// One entry of the checklist.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use rejoin_core::supabase::SystemMessage;
 use rejoin_core::{Payload, PayloadError, TransportKind};
 use rejoin_pump::supabase::Member;
 
-use super::human::plural;
 use super::row_change::RowChange;
+use super::words::plural;
 
 /// Something that happened, as every output shows it. Fields that do not apply are absent.
 #[derive(Debug, Default)]

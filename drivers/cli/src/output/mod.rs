@@ -4,17 +4,19 @@ mod check;
 mod human;
 mod json;
 mod line;
+mod object;
 mod phoenix;
 mod presence;
 mod row_change;
 mod supabase;
+mod words;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::SystemTime;
 
 pub(crate) use check::{Check, Standing};
-pub(crate) use human::{plural, printable, shown};
 pub(crate) use line::{Line, Retry, json_error};
+pub(crate) use words::{plural, printable, shown};
 
 /// What is gathered before it is written although more is at hand.
 const BATCH: usize = 64 * 1024;

@@ -3,8 +3,8 @@
 use rejoin_core::phoenix::{Meta, PresenceChange};
 use rejoin_pump::supabase::Member;
 
-use super::human::{plural, shown};
-use super::json::{Object, one_line};
+use super::object::{Object, one_line};
+use super::words::{plural, shown};
 
 /// The name of a change's line.
 pub(super) const fn event(change: &PresenceChange) -> &'static str {

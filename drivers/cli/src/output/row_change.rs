@@ -3,8 +3,8 @@
 use rejoin_core::supabase::{Bindings, ChangeDetails, PostgresChange};
 use rejoin_core::{Payload, PayloadError};
 
-use super::human::shown;
-use super::json::{Object, one_line};
+use super::object::{Object, one_line};
+use super::words::shown;
 
 /// The change, read.
 #[derive(Debug)]
