@@ -36,6 +36,7 @@ mod peer;
 mod pump;
 mod queue;
 mod read_ahead;
+mod retry_after;
 mod runtime;
 mod stream;
 pub mod supabase;

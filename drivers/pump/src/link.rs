@@ -6,13 +6,11 @@ mod websocket;
 
 use std::task::{Context, Poll};
 
-use async_channel::Receiver;
 use async_tungstenite::WebSocketStream;
 use futures_io::{AsyncRead, AsyncWrite};
-use rejoin_core::phoenix::LongPollPeer;
 use rejoin_core::{ConnId, Frame, OpenError, Text, Timestamp};
 
-use crate::long_poll::{Exchange, Seat};
+use crate::long_poll::LongPollSession;
 use crate::read_ahead::ReadAhead;
 use crate::runtime::BoxFuture;
 use long_poll::LongPollLink;
@@ -68,13 +66,8 @@ impl<Io> Link<Io> {
 }
 
 impl<Io> Up<Io> {
-    pub(crate) fn long_poll_peer(
-        machine: LongPollPeer,
-        exchanges: Receiver<Exchange>,
-        seat: Seat,
-        now: Timestamp,
-    ) -> Self {
-        let conn = machine.conn();
+    pub(crate) fn long_poll_session(session: LongPollSession, conn: ConnId, now: Timestamp) -> Self {
+        let (machine, exchanges, seat) = session.admit(conn, now);
         Self { conn, carrier: Carrier::LongPollPeer(LongPollPeerLink::new(machine, exchanges, seat, now)) }
     }
 

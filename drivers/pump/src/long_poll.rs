@@ -17,7 +17,6 @@ use rejoin_core::{ConnId, Timestamp};
 use ureq_proto::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 
 use crate::http::{AskError, Asked, HttpConnection};
-use crate::link::Up;
 use crate::runtime::{Runtime, within};
 
 /// How long a connection may be kept open between two requests.
@@ -275,11 +274,11 @@ impl LongPollSession {
     }
 
     /// Lets the client in.
-    pub(crate) fn into_connection<Io>(self, conn: ConnId, now: Timestamp) -> Up<Io> {
+    pub(crate) fn admit(self, conn: ConnId, now: Timestamp) -> (LongPollPeer, Receiver<Exchange>, Seat) {
         let machine = LongPollPeer::new(self.config, conn, self.seat.token.as_str(), now);
         // One that has hung up meanwhile polls no more, which ends the session.
         let _ = self.served.send(());
-        Up::long_poll_peer(machine, self.exchanges, self.seat, now)
+        (machine, self.exchanges, self.seat)
     }
 }
 

@@ -127,7 +127,7 @@ impl<M: Machine, B, R: Runtime> Pump<M, B, R> {
     #[must_use]
     pub fn with_long_poll(mut self, conn: ConnId, session: LongPollSession) -> Self {
         let now = self.clock.timestamp(self.runtime.now());
-        self.link = Link::Up(Box::new(session.into_connection(conn, now)));
+        self.link = Link::Up(Box::new(Up::long_poll_session(session, conn, now)));
         self
     }
 

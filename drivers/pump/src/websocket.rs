@@ -1,14 +1,14 @@
 //! The client's upgrade: where tungstenite is told our limits, and its errors are told apart.
 
 use std::future::Future;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::client::IntoClientRequest;
 use async_tungstenite::tungstenite::error::{CapacityError, UrlError};
 use async_tungstenite::tungstenite::handshake::client::Request;
-use async_tungstenite::tungstenite::http::header::{HOST, RETRY_AFTER};
-use async_tungstenite::tungstenite::http::{HeaderMap, HeaderName, HeaderValue};
+use async_tungstenite::tungstenite::http::header::HOST;
+use async_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use async_tungstenite::tungstenite::protocol::WebSocketConfig;
 use async_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use rejoin_core::{ConnectRequest, Frame, OpenError, Text};
 use crate::clock::unix_time;
 use crate::http::Origin;
 use crate::read_ahead::ReadAhead;
+use crate::retry_after::retry_after;
 use crate::runtime::Runtime;
 
 /// Per connection, allocated for as long as it lives; messages larger than this get room of their own.
@@ -107,17 +108,6 @@ fn http_request(request: &ConnectRequest) -> Result<Request, OpenError> {
 
 fn cannot_be_dialled() -> OpenError {
     OpenError::io("the URL cannot be dialled")
-}
-
-/// What a `Retry-After` asks for: seconds, or a date in one of HTTP's three formats, of which a
-/// past one asks for no delay (RFC 9110, section 10.2.3). Anything else counts as absent.
-pub(crate) fn retry_after(headers: &HeaderMap, unix_time: Duration) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return value.parse().ok().map(Duration::from_secs);
-    }
-    let date = httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    Some(date.saturating_sub(unix_time))
 }
 
 pub(crate) fn to_message(frame: Frame) -> Message {

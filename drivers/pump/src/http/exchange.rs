@@ -13,8 +13,8 @@ use ureq_proto::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 
 use super::body::{self, BodyError, Decoded};
 use super::connection::Connection;
+use crate::retry_after::retry_after;
 use crate::runtime::Runtime;
-use crate::websocket::retry_after;
 
 /// The largest head of a response.
 const HEAD_BYTES: usize = 16 * 1024;

@@ -16,7 +16,6 @@ use super::errors::SubscribeError;
 use super::event::{ChannelEvent, ChannelInfo, ConnectionEvent, HandleId, InboxEvent, Member};
 use super::http::Requests;
 use super::listen::Listen;
-use super::reporting::present;
 use super::rooms::{Active, RoomId, Rooms};
 use super::time_of_day::TimeOfDay;
 use crate::commands::Commands;
@@ -185,7 +184,7 @@ impl SupabaseBridge {
 
     /// Who is present in a room, if that is known.
     fn present(&self, session: &Session, room: RoomId) -> Option<ChannelEvent> {
-        present(session, self.rooms.get(room)?.active.as_ref()?.id)
+        ChannelEvent::present(session, self.rooms.get(room)?.active.as_ref()?.id)
     }
 
     /// The server channel that a handle is subscribed to.

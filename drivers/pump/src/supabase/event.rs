@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use rejoin_core::phoenix::{LossReason, Meta, PresenceChange};
+use rejoin_core::phoenix::{ChannelId, LossReason, Meta, PresenceChange};
 use rejoin_core::supabase::{
     Bindings, ChannelState, CloseReason, HeartbeatStatus, PostgresChange, PostgresFailure, PresenceTrouble, Retry,
-    SubscribeFailure, SystemMessage, TokenFailure, Trouble,
+    Session, SubscribeFailure, SystemMessage, TokenFailure, Trouble,
 };
 use rejoin_core::wire::DecodeError;
 use rejoin_core::{Payload, Text, Timestamp, TransportKind};
@@ -113,6 +113,12 @@ impl ChannelEvent {
     #[must_use]
     pub const fn is_loss(&self) -> bool {
         matches!(self, Self::Gap { .. } | Self::Lagged { .. } | Self::PostgresReady { missed_since: Some(_) })
+    }
+
+    /// Who is present in a channel, if its members are known.
+    pub(super) fn present(session: &Session, channel: ChannelId) -> Option<Self> {
+        let presence = session.presence(channel).filter(|presence| presence.synced().is_some())?;
+        Some(Self::PresenceState { members: presence.iter().map(Member::new).collect() })
     }
 
     /// Whether a reader that fell behind may miss it, for it says nothing about the channel's own life.

@@ -3,11 +3,10 @@
 use std::time::SystemTime;
 
 use rejoin_core::Timestamp;
-use rejoin_core::phoenix::ChannelId;
 use rejoin_core::supabase::{Event, Session};
 
 use super::bridge::SupabaseBridge;
-use super::event::{ChannelEvent, ConnectionEvent, Member, RetryIn};
+use super::event::{ChannelEvent, ConnectionEvent, RetryIn};
 use crate::pump::Bridge;
 
 impl SupabaseBridge {
@@ -86,7 +85,7 @@ impl SupabaseBridge {
             }
             Event::Malformed { error } => ConnectionEvent::Malformed { error },
             Event::Lagged { missed } => {
-                self.rooms.lagged(missed, |channel| present(session, channel), &mut self.outlets);
+                self.rooms.lagged(missed, |channel| ChannelEvent::present(session, channel), &mut self.outlets);
                 ConnectionEvent::Lagged { missed }
             }
             Event::Closed => ConnectionEvent::Closed,
@@ -95,10 +94,4 @@ impl SupabaseBridge {
         };
         self.tell_inboxes(&connection);
     }
-}
-
-/// Who is present in a channel, if its members are known.
-pub(super) fn present(session: &Session, channel: ChannelId) -> Option<ChannelEvent> {
-    let presence = session.presence(channel).filter(|presence| presence.synced().is_some())?;
-    Some(ChannelEvent::PresenceState { members: presence.iter().map(Member::new).collect() })
 }
