@@ -275,6 +275,12 @@ pub enum TransportEvent {
         /// The message.
         frame: Frame,
     },
+    /// The peer has shown that it is alive, without a message: a poll of a long-poll was answered with
+    /// nothing. A socket has no such word.
+    Alive {
+        /// The connection.
+        conn: ConnId,
+    },
     /// The connection is gone, whoever ended it.
     Closed {
         /// The connection.

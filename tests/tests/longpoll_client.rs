@@ -155,6 +155,7 @@ fn messages_come_in_order_and_the_next_poll_waits_for_their_reader() {
     let get = client.poll_request().unwrap();
     assert!(get.url.ends_with("&token=t2"));
     client.handle_response(get.id, says(r#"{"messages":[],"status":204,"token":"t2"}"#));
+    assert_eq!(client.poll_event(), Some(TransportEvent::Alive { conn: CONN }), "nothing to say, but somebody there");
     assert!(client.poll_event().is_none() && client.poll_request().is_some());
 }
 
@@ -237,5 +238,6 @@ fn an_answer_to_no_request_of_ours_changes_nothing() {
     client.handle_response(HttpId::new(get.id.get() + 1), says(r#"{"status":403}"#));
     client.handle_response(get.id, says(r#"{"status":204}"#));
     client.handle_response(get.id, says(r#"{"status":403}"#));
+    assert_eq!(client.poll_event(), Some(TransportEvent::Alive { conn: CONN }));
     assert!(client.poll_event().is_none() && client.poll_request().is_some());
 }

@@ -367,14 +367,15 @@ fn a_session_that_nobody_polls_changes_its_mind_all_the_same() {
 }
 
 #[test]
-fn a_long_poll_that_was_polled_for_a_while_has_proved_to_be_alive() {
+fn a_long_poll_whose_polls_are_answered_has_proved_to_be_alive() {
     let mut config = config();
     (config.transport, config.max_attempts) = (Transport::LongPoll, Some(2));
     let mut s = Script::new(config);
     s.connect();
     for _ in 0..5 {
         s.opened();
-        s.advance(secs(21));
+        s.advance(secs(10));
+        s.transport(TransportEvent::Alive { conn: s.conn() });
         s.closed(Some(3410));
         let lost = s.now;
         wait_for_dial(&mut s);

@@ -122,7 +122,7 @@ fn meaning(opened: bool, result: &Result<HttpResponse, HttpError>) -> Vec<String
     let messages = body["messages"].as_array().into_iter().flatten().map(|m| format!("{:?}", m.as_str().unwrap()));
     match (response.status, body["status"].as_u64(), opened) {
         (200, Some(200), true) => messages.collect(),
-        (200, Some(204), true) => vec![],
+        (200, Some(204), true) => vec!["alive".into()],
         (200, Some(410), false) => vec!["opened".into()],
         (200, Some(403), false) => vec!["refused Some(403)".into()],
         (200, Some(410), true) => vec!["closed Some(3410)".into()],
@@ -133,6 +133,7 @@ fn meaning(opened: bool, result: &Result<HttpResponse, HttpError>) -> Vec<String
 fn seen(event: &TransportEvent) -> String {
     match event {
         TransportEvent::Opened { .. } => "opened".into(),
+        TransportEvent::Alive { .. } => "alive".into(),
         TransportEvent::OpenFailed { error, .. } => format!("refused {:?}", error.status),
         TransportEvent::Received { frame, .. } => format!("{:?}", std::str::from_utf8(frame.as_bytes()).unwrap()),
         TransportEvent::Closed { code, .. } => format!("closed {code:?}"),
@@ -203,6 +204,8 @@ impl Conversation {
                 TransportEvent::Opened { .. } => Row::new(t_ms, "upgrade_ok").on(1, Dir::ToClient),
                 TransportEvent::Received { frame, .. } => Row::frame(t_ms, 1, Dir::ToClient, &frame),
                 TransportEvent::Closed { .. } => Row::close(t_ms, 1, Dir::ToServer, 1000, ""),
+                // A socket has no such word.
+                TransportEvent::Alive { .. } => continue,
                 other => panic!("{other:?}"),
             });
         }

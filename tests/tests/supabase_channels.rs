@@ -9,7 +9,7 @@ use rejoin_core::supabase::{
     Session, SubscribeError, TopicError, Trouble, UnixMillis,
 };
 use rejoin_core::wire::Serializer;
-use rejoin_core::{Payload, Timestamp};
+use rejoin_core::{Payload, Timestamp, TransportEvent};
 use rejoin_sim::{SupabaseScript, supabase_config, token};
 
 const ROOM: &str = "realtime:room";
@@ -175,13 +175,20 @@ fn hear(s: &mut SupabaseScript) {
     s.receive_message(None, None, ROOM, "broadcast", r#"{"event":"e","payload":{},"type":"broadcast"}"#);
 }
 
+fn lose_behind_an_empty_poll(s: &mut SupabaseScript) {
+    s.transport(TransportEvent::Alive { conn: s.conn() });
+    s.closed(None);
+}
+
 #[test]
 fn what_may_be_missing_is_told_once_right_behind_the_answer_to_the_join() {
     type Loss = fn(&mut SupabaseScript);
-    let losses: [(&str, Loss, (u64, u64)); 5] = [
+    let losses: [(&str, Loss, (u64, u64)); 6] = [
         // The last frame at 5 s, the loss noticed at 9 s, the join answered at 12 s.
         ("connection", |s| s.closed(Some(1006)), (5, 12)),
         ("reconnect", |s| s.with(Session::reconnect), (5, 12)),
+        // A poll that brings nothing shows that nothing is missing until then.
+        ("empty poll", lose_behind_an_empty_poll, (9, 12)),
         ("crash", |s| s.end(ROOM, "phx_error"), (9, 12)),
         ("close", |s| s.shut_down(ROOM, "Query was cancelled, please try again"), (9, 12)),
         ("busy", |s| s.shut_down(ROOM, "Too many messages per second"), (9, 41)),

@@ -71,7 +71,7 @@ pub struct Config {
     /// for the peer's close frame; default 5 s.
     pub close_timeout: Duration,
     /// Delays between connection attempts; default 1, 2, 4, 8, 10 s. They start again after proof of
-    /// life (a join, a heartbeat or 20 s of polls answered), not at the mere opening of a connection.
+    /// life (a join, a heartbeat or an empty poll), not at the mere opening of a connection.
     pub reconnect: Backoff,
     /// Delays between joins of a channel that was refused or crashed; default 1, 2, 5, 10 s.
     pub rejoin: Backoff,

@@ -51,7 +51,6 @@ enum Link {
     },
     Connected {
         conn: ConnId,
-        since: Timestamp,
     },
     /// Nothing is wanted, and the peer's answer to our close frame is still awaited, so that what
     /// was sent before it is not lost with the socket.
@@ -94,7 +93,7 @@ impl Connection {
     /// The connection that is spoken for: being opened, open or being closed.
     pub(super) const fn current(&self) -> Option<ConnId> {
         match self.link {
-            Link::Connecting { conn, .. } | Link::Connected { conn, .. } | Link::Closing { conn, .. } => Some(conn),
+            Link::Connecting { conn, .. } | Link::Connected { conn } | Link::Closing { conn, .. } => Some(conn),
             Link::Idle | Link::Waiting { .. } | Link::HangingUp { .. } | Link::Closed => None,
         }
     }
@@ -110,15 +109,7 @@ impl Connection {
     /// The connection, if frames can be sent on it.
     pub(super) const fn open(&self) -> Option<ConnId> {
         match self.link {
-            Link::Connected { conn, .. } => Some(conn),
-            _ => None,
-        }
-    }
-
-    /// For how long the connection has been open.
-    pub(super) const fn open_for(&self, now: Timestamp) -> Option<Duration> {
-        match self.link {
-            Link::Connected { since, .. } => Some(now.saturating_since(since)),
+            Link::Connected { conn } => Some(conn),
             _ => None,
         }
     }
@@ -140,10 +131,10 @@ impl Connection {
     }
 
     /// The attempt succeeded; false if it is not the present one.
-    pub(super) fn opened(&mut self, conn: ConnId, now: Timestamp) -> bool {
+    pub(super) fn opened(&mut self, conn: ConnId) -> bool {
         let ours = matches!(self.link, Link::Connecting { conn: current, .. } if current == conn);
         if ours {
-            self.link = Link::Connected { conn, since: now };
+            self.link = Link::Connected { conn };
         }
         ours
     }

@@ -10,7 +10,6 @@ use super::config::Config;
 use super::connection::ConnectionState;
 use super::event::{CloseReason, Event, LossReason, TroubleCause};
 use super::lane::Outgoing;
-use super::longpoll;
 use super::session::Session;
 use super::transport::Choice;
 use crate::machine::{ConnId, ConnectRequest, OpenError, TransportKind};
@@ -52,7 +51,7 @@ impl Session {
     }
 
     pub(super) fn opened(&mut self, conn: ConnId) {
-        if self.connection.opened(conn, self.now) {
+        if self.connection.opened(conn) {
             self.choice.opened();
             self.event(Event::Connected { conn });
             match self.choice.kind() {
@@ -107,11 +106,6 @@ impl Session {
     }
 
     fn lose(&mut self, reason: LossReason) {
-        // A poll that is not answered ends a long-poll sooner, so that at least one was.
-        let polled = self.connection.open_for(self.now).is_some_and(|time| time > longpoll::TIMEOUT);
-        if polled && self.choice.kind() == TransportKind::LongPoll {
-            self.connection.proof_of_life();
-        }
         let (step, failures) = self.connection.count_loss();
         let gives_up = failures > 0 && self.config.max_attempts.is_some_and(|max| failures >= max);
         let retry_at = if gives_up || self.is_final(&reason) {

@@ -367,6 +367,8 @@ impl Machine for Session {
                 _ if self.connection.current() == Some(conn) => self.receive_while_closing(frame),
                 _ => self.stats.stale_connection += 1,
             },
+            TransportEvent::Alive { conn } if self.connection.open() == Some(conn) => self.connection.proof_of_life(),
+            TransportEvent::Alive { .. } => self.stats.stale_connection += 1,
             TransportEvent::Opened { conn } => self.opened(conn),
             TransportEvent::OpenFailed { conn, error } => self.ended(conn, LossReason::Open(error)),
             TransportEvent::Closed { conn, code, reason } => self.ended(conn, LossReason::Closed { code, reason }),

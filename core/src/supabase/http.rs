@@ -50,7 +50,7 @@ impl Session {
         Ok(self.send_http(request, false))
     }
 
-    /// The answer to a [`Request::Http`]. One that nobody waits for any more is ignored.
+    /// The answer to a [`Request::Http`](super::Request::Http). One that nobody waits for any more is ignored.
     pub fn handle_http(&mut self, now: Timestamp, id: HttpId, answer: Result<HttpResponse, HttpError>) {
         self.advance(now);
         if let Some(pending) = self.requests.remove(id) {

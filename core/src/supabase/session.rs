@@ -349,7 +349,7 @@ impl Machine for Session {
 
     fn handle_transport(&mut self, now: Timestamp, event: TransportEvent) {
         self.advance(now);
-        if let TransportEvent::Received { conn, .. } = &event
+        if let TransportEvent::Received { conn, .. } | TransportEvent::Alive { conn } = &event
             && self.inner.connection() == Some(*conn)
         {
             self.last_received = self.now;

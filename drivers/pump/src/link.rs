@@ -40,6 +40,8 @@ enum Carrier<Io> {
 /// What reading brought.
 pub(crate) enum Read {
     Frame(Frame),
+    /// Nothing, from a peer that lives.
+    Alive,
     /// The connection is over; `code` is what the peer gave as a reason.
     End {
         code: Option<u16>,

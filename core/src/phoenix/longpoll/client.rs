@@ -219,7 +219,12 @@ impl LongPoll {
 
     fn polled(&mut self, result: Result<HttpResponse, HttpError>) {
         let ended = match self.read(&result) {
-            Ok(Answer { status: 204, .. }) => return,
+            Ok(Answer { status: 204, .. }) => {
+                if self.state == State::Open {
+                    self.events.push_back(TransportEvent::Alive { conn: self.request.conn });
+                }
+                return;
+            }
             Ok(answer @ Answer { status: 200, .. }) => {
                 if let Some(token) = answer.token() {
                     self.token = Some(token);

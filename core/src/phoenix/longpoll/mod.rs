@@ -24,7 +24,7 @@ pub use response::LongPollResponse;
 const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
 
 /// How long an exchange may take; twice the 10 s for which a server holds a GET.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How many frames one POST carries; servers from 1.8.9 on ignore what is beyond.
 const MAX_ITEMS: usize = 100;

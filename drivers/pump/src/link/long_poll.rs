@@ -49,6 +49,7 @@ impl LongPollLink {
         loop {
             match self.machine.poll_event() {
                 Some(TransportEvent::Received { frame, .. }) => return Poll::Ready(Read::Frame(frame)),
+                Some(TransportEvent::Alive { .. }) => return Poll::Ready(Read::Alive),
                 Some(TransportEvent::Closed { code, reason, .. }) => return Poll::Ready(Read::End { code, reason }),
                 Some(_) => {}
                 None if self.advance(cx) => {}
