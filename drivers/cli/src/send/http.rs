@@ -7,7 +7,7 @@ use rejoin_core::{Payload, Text};
 use rejoin_pump::supabase::{Client, HttpBroadcastFailed};
 
 use super::{Errand, FAREWELL, shown_time};
-use crate::args::SendArgs;
+use crate::args::{SendArgs, TransportName};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::output::{plural, printable, say};
@@ -22,7 +22,13 @@ pub(super) struct Setup {
 impl Setup {
     /// The payload is read later.
     pub(super) fn check(args: &SendArgs, topic: &Text) -> Result<Self, Failure> {
-        let options = [("--self", args.supabase.echo), ("--ack", args.supabase.ack), ("--reply", args.reply)];
+        let transport = args.connection.transport != TransportName::default();
+        let options = [
+            ("--self", args.supabase.echo),
+            ("--ack", args.supabase.ack),
+            ("--reply", args.reply),
+            ("--transport", transport),
+        ];
         if let Some((name, _)) = options.iter().find(|(_, given)| *given) {
             return Err(Failure::usage(name, "over HTTP nothing is joined and everything is answered; leave it out"));
         }

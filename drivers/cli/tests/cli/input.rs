@@ -115,6 +115,7 @@ const BAD_FOR_SUPABASE: &[(&[&str], &[&str])] = &[
     (&["listen", "URL", "t", "--apikey", "k", "--presence", "--track", "{"], &["--track: ", "JSON"]),
     (&["send", "URL", "t", "e", "--apikey", "k", "--http", "--ack"], &["--ack: ", "leave it out"]),
     (&["send", "URL", "t", "e", "--apikey", "k", "--http", "--reply"], &["--reply: ", "leave it out"]),
+    (&["send", "URL", "t", "e", "--apikey", "k", "--http", "--transport", "auto"], &["--transport: ", "leave it out"]),
     (&["send", "URL", "t", "e", "--apikey", "k", "--http", "--private"], &["--private: ", "--token"]),
     (&["send", "URL", "t", "e", "null", "--apikey", "k", "--http"], &["PAYLOAD: ", "null", "{}"]),
     (&["send", "URL", "t", "", "--apikey", "k", "--http"], &["EVENT: ", "empty"]),
