@@ -397,8 +397,13 @@ pub struct Stats {
     pub lagged: u64,
 }
 
+/// Whether a reply says that the server knows nothing of the topic (trap T14).
+pub(crate) fn is_unmatched(response: &Payload) -> bool {
+    reason_of(response).is_some_and(|reason| reason == "unmatched topic")
+}
+
 /// The `reason` of a refusal's response.
-pub(super) fn reason_of(response: &Payload) -> Option<String> {
+fn reason_of(response: &Payload) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Reason {
         reason: String,

@@ -5,7 +5,7 @@
 //! (specification, section 4.7). Replies are told by topic and ref alone.
 
 use super::channel::Phase;
-use super::event::{CloseReason, Event, JoinFailure, PushOutcome, TroubleCause, reason_of};
+use super::event::{CloseReason, Event, JoinFailure, PushOutcome, TroubleCause, is_unmatched};
 use super::ids::ChannelId;
 use super::session::Session;
 use crate::machine::Frame;
@@ -155,9 +155,7 @@ impl Session {
     fn forgotten(&self, envelope: &Envelope<'_>, reference: u64, reply: &Reply) -> Option<ChannelId> {
         let (id, channel) = self.channels.find(&envelope.topic)?;
         let Phase::Joined { join_ref } = channel.phase else { return None };
-        let unmatched = reply.status == "error"
-            && envelope.join_ref.is_none()
-            && reason_of(&reply.response).is_some_and(|reason| reason == "unmatched topic");
+        let unmatched = reply.status == "error" && envelope.join_ref.is_none() && is_unmatched(&reply.response);
         (unmatched && reference > join_ref).then_some(id)
     }
 

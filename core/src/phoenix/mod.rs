@@ -35,6 +35,7 @@ pub use connection::ConnectionState;
 pub(crate) use embedding::NextUp;
 pub(crate) use endpoint::percent_encode;
 pub use endpoint::{Endpoint, EndpointError};
+pub(crate) use event::is_unmatched;
 pub use event::{
     CloseReason, Event, JoinError, JoinFailure, LossReason, PushError, PushOutcome, Stats, TroubleCause, UnknownChannel,
 };

@@ -115,9 +115,7 @@ impl Session {
         let later = self.now.saturating_add(NO_ROOM);
         let outcome = match outcome {
             // The server has forgotten the channel, which is no word on the wish (trap T14).
-            PushOutcome::Error(_) if self.inner.channel_state(id) == Some(phoenix::ChannelState::Errored) => {
-                PushOutcome::Unknown
-            }
+            PushOutcome::Error(response) if phoenix::is_unmatched(&response) => PushOutcome::Unknown,
             outcome => outcome,
         };
         let settled = self.channels.get_mut(id)?.presence()?.tracking.done(push, outcome, later);
