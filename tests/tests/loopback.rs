@@ -10,7 +10,9 @@ use lab::{Lab, Smol, Tokio, any_port, certified, config};
 use rejoin_core::phoenix::{JoinOptions, LossReason, Push, PushOutcome, TroubleCause};
 use rejoin_core::wire::Serializer;
 use rejoin_core::{OpenError, Payload};
-use rejoin_pump::{AcceptOptions, ChannelEvent, ConnectionEvent, Events, Inbox, InboxEvent, Inflow, PushState, accept};
+use rejoin_pump::{
+    AcceptOptions, ChannelEvent, Client, ConnectionEvent, Events, Inbox, InboxEvent, Inflow, PushState, accept,
+};
 
 macro_rules! on_both_runtimes {
     ($($name:ident),* $(,)?) => {
@@ -84,13 +86,18 @@ async fn a_conversation_works_under_both_serializers<L: Lab>(lab: L) {
 
 async fn a_client_whose_socket_is_cut_comes_back_and_sends_what_waited<L: Lab>(lab: L) {
     let client = lab.connect(config(lab.server().await));
+    comes_back_each_time_that_it_is_cut(client).await;
+}
+
+/// Whatever carries the client's frames.
+async fn comes_back_each_time_that_it_is_cut(client: Client) {
     let (room, mut events) = client.join("room:lobby", JoinOptions::default()).await.unwrap();
     events.joined().await.unwrap();
     for _ in 0..3 {
         drop(room.push(Push::new("cut", Payload::EMPTY).without_reply()).await.unwrap());
         let errored = events.next().await;
         assert!(matches!(errored, Some(ChannelEvent::Errored { cause: TroubleCause::ConnectionLost, .. })));
-        // The socket is gone, so this one waits for the next.
+        // The connection is gone, so this one waits for the next.
         let ticket = room.push(Push::new("echo", json("7"))).await.unwrap();
         assert!(matches!(events.next().await, Some(ChannelEvent::Joined { again: true, .. })));
         assert_eq!(ticket.await, Ok(PushOutcome::Ok(json("7"))));

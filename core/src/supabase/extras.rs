@@ -48,7 +48,7 @@ pub(super) struct Postgres {
     pub(super) readiness: Readiness,
     /// Since when changes may be missing that will never come.
     pub(super) missed_since: Option<Timestamp>,
-    /// How often the server has said something new about their flow since the join.
+    /// How many words about their flow were told since the join, repetitions included.
     pub(super) words: u32,
 }
 

@@ -80,7 +80,8 @@ impl Session {
     /// Says to the server what it does not know yet, if it may be said now.
     pub(super) fn tell_presence(&mut self, id: ChannelId) {
         let now = self.now;
-        if !self.may_tell(id) {
+        // A loss ends calls before it is heard of.
+        if self.inner.channel_state(id) != Some(phoenix::ChannelState::Joined) {
             return;
         }
         let Some(members) = self.channels.get_mut(id).and_then(|channel| channel.presence()) else { return };
@@ -95,11 +96,6 @@ impl Session {
             }
         }
         self.channels.reschedule(id);
-    }
-
-    /// Whether the channel is joined still: a loss ends calls before it is heard of.
-    fn may_tell(&self, id: ChannelId) -> bool {
-        self.inner.channel_state(id) == Some(phoenix::ChannelState::Joined)
     }
 
     /// A push has left that may be a presence call: who waits for it, in the end?

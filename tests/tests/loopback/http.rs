@@ -7,12 +7,12 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use rejoin_core::Payload;
 use rejoin_core::http::{HttpError, HttpId, HttpRequest};
-use rejoin_core::phoenix::{Config, JoinOptions, Push, PushOutcome, Transport, TroubleCause};
+use rejoin_core::phoenix::{Config, JoinOptions, Push, PushOutcome, Transport};
 use rejoin_core::wire::Serializer;
-use rejoin_pump::{ChannelEvent, Http, HttpClient, Incoming, LongPollHub, LongPollOptions, Runtime};
+use rejoin_pump::{Http, HttpClient, Incoming, LongPollHub, LongPollOptions, Runtime};
 
 use super::lab::{Lab, Smol, Tokio, any_port, certified, config};
-use super::{json, message};
+use super::{comes_back_each_time_that_it_is_cut, json, message};
 
 on_both_runtimes![
     a_conversation_by_long_poll_works_under_both_serializers,
@@ -45,17 +45,7 @@ async fn a_conversation_by_long_poll_works_under_both_serializers<L: Lab>(lab: L
 
 async fn a_long_poll_session_that_is_cut_is_begun_anew<L: Lab>(lab: L) {
     let client = lab.connect(by_long_poll(config(lab.server().await)));
-    let (room, mut events) = client.join("room:lobby", JoinOptions::default()).await.unwrap();
-    events.joined().await.unwrap();
-    for _ in 0..3 {
-        drop(room.push(Push::new("cut", Payload::EMPTY).without_reply()).await.unwrap());
-        let errored = events.next().await;
-        assert!(matches!(errored, Some(ChannelEvent::Errored { cause: TroubleCause::ConnectionLost, .. })));
-        let ticket = room.push(Push::new("echo", json("7"))).await.unwrap();
-        assert!(matches!(events.next().await, Some(ChannelEvent::Joined { again: true, .. })));
-        assert_eq!(ticket.await, Ok(PushOutcome::Ok(json("7"))));
-    }
-    client.close().await;
+    comes_back_each_time_that_it_is_cut(client).await;
 }
 
 async fn long_poll_and_other_requests_work_over_tls_and_share_connections<L: Lab>(lab: L) {
