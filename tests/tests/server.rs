@@ -295,12 +295,15 @@ fn a_user_broadcast_goes_out_in_the_form_that_the_client_reads() {
 }
 
 #[test]
-fn an_oversized_frame_is_malformed() {
+fn an_oversized_frame_closes_the_socket_with_1009() {
     let mut config = ServerConfig::new(Serializer::V2);
     config.frame_bytes = 64;
     let mut host = Host::with(config);
     host.client(&format!(r#"["1","1","room:a","phx_join",{{"a":"{}"}}]"#, "x".repeat(64)));
-    assert_eq!((host.malformed, host.ends), (1, vec![Some(1011)]));
+    assert_eq!((host.malformed, &host.ends[..]), (0, &[Some(1009)][..]));
+    assert_eq!(host.session.stats().too_large, 1);
+    host.advance(secs(2));
+    assert_eq!(host.ended, Some(EndReason::TooLarge));
 }
 
 #[test]

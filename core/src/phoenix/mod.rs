@@ -20,11 +20,15 @@ mod longpoll;
 mod pacing;
 mod presence;
 mod pushes;
+mod rate_limit;
 mod sending;
 mod server;
+mod server_access;
 mod server_config;
+mod server_event;
 mod server_inbound;
 mod session;
+mod shared_frame;
 mod transport;
 mod upgrade;
 
@@ -44,10 +48,11 @@ pub use longpoll::{
     LongPoll, LongPollBody, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse, LongPollStats,
 };
 pub use presence::{Meta, Presence, PresenceChange, PresenceChanges, PresenceError, PresenceLimits};
+pub use rate_limit::RateLimit;
 pub use server::ServerSession;
-pub use server_config::{
-    EndReason, OnMalformed, ServerConfig, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status,
-};
+pub use server_config::{AUTH_TIMEOUT, OnMalformed, OutboxOverflow, PLACE_BYTES, ServerConfig};
+pub use server_event::{EndReason, Limit, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status};
 pub use session::Session;
+pub use shared_frame::SharedFrame;
 pub use transport::Transport;
 pub use upgrade::{UnsupportedVsn, serializer_of};

@@ -5,10 +5,14 @@
 //! channels, and notices clients that fell silent or read too slowly.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use core::convert::Infallible;
 
 use super::ids::{JoinId, ReplyTo, ServerChannelId};
-use super::server_config::{EndReason, ServerConfig, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status};
+use super::server_access::Access;
+use super::server_config::{OutboxOverflow, ServerConfig};
+use super::server_event::{EndReason, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status};
+use super::shared_frame::SharedFrame;
 use crate::machine::{ConnId, Frame, Machine, TransportAction, TransportEvent};
 use crate::payload::Payload;
 use crate::slab::{Key, Slab};
@@ -22,10 +26,11 @@ pub(super) const UNMATCHED: &str = "unmatched topic";
 /// One accepted socket, without I/O.
 #[derive(Debug)]
 pub struct ServerSession {
-    pub(super) config: ServerConfig,
+    pub(super) config: Arc<ServerConfig>,
     conn: ConnId,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     state: State,
+    pub(super) access: Access,
     pub(super) channels: Slab<Channel>,
     pub(super) topics: BTreeMap<Text, Key>,
     pub(super) joins: BTreeMap<u64, PendingJoin>,
@@ -47,6 +52,7 @@ enum State {
 pub(super) struct Channel {
     topic: Text,
     pub(super) join_ref: Option<Ref>,
+    overflow: OutboxOverflow,
 }
 
 #[derive(Debug)]
@@ -59,15 +65,18 @@ pub(super) struct PendingJoin {
 }
 
 impl ServerSession {
-    /// The peer of a socket that has just been accepted. `conn` is the host's number for it.
+    /// The peer of a socket that has just been accepted. `conn` is the host's number for it, and a
+    /// configuration in an `Arc` is shared with other sockets.
     #[must_use]
-    pub fn new(config: ServerConfig, conn: ConnId, now: Timestamp) -> Self {
+    pub fn new(config: impl Into<Arc<ServerConfig>>, conn: ConnId, now: Timestamp) -> Self {
+        let config = config.into();
         let idle_at = config.idle_timeout.map(|timeout| now.saturating_add(timeout));
         Self {
-            config,
             conn,
             now,
             state: State::Open { idle_at },
+            access: Access::new(&config, now),
+            config,
             channels: Slab::new(),
             topics: BTreeMap::new(),
             joins: BTreeMap::new(),
@@ -92,7 +101,8 @@ impl ServerSession {
         self.advance(now);
         let pending = self.take_join(&join)?;
         self.answer_join(&pending, Status::Ok, &response);
-        let channel = Channel { topic: pending.topic.clone(), join_ref: pending.join_ref };
+        let overflow = self.config.overflow;
+        let channel = Channel { topic: pending.topic.clone(), join_ref: pending.join_ref, overflow };
         let key = self.channels.insert(channel);
         self.topics.insert(pending.topic, key);
         self.end_replaced(pending.replaces);
@@ -187,10 +197,26 @@ impl ServerSession {
     ///
     /// # Errors
     /// If the channel is gone.
-    pub fn push_encoded(&mut self, now: Timestamp, channel: ServerChannelId, frame: Frame) -> Result<(), StaleHandle> {
+    pub fn push_encoded(
+        &mut self,
+        now: Timestamp,
+        channel: ServerChannelId,
+        frame: impl Into<SharedFrame>,
+    ) -> Result<(), StaleHandle> {
         self.advance(now);
         self.channel(channel).map_err(|_| StaleHandle)?;
-        self.send_frame(frame);
+        self.send_frame(frame.into().frame);
+        Ok(())
+    }
+
+    /// What happens to messages of this channel that find no room, instead of
+    /// [`ServerConfig::overflow`]. Those that wait already keep what was said before.
+    ///
+    /// # Errors
+    /// If the channel is gone.
+    pub fn set_overflow(&mut self, channel: ServerChannelId, overflow: OutboxOverflow) -> Result<(), StaleHandle> {
+        let channel = self.channels.get_mut(channel.0).ok_or(StaleHandle)?;
+        channel.overflow = overflow;
         Ok(())
     }
 
@@ -224,7 +250,7 @@ impl ServerSession {
 
     /// How messages to this client are written.
     #[must_use]
-    pub const fn serializer(&self) -> Serializer {
+    pub fn serializer(&self) -> Serializer {
         self.config.serializer
     }
 
@@ -257,8 +283,8 @@ impl Machine for ServerSession {
             TransportEvent::Received { conn, frame } if conn == self.conn => {
                 if let State::Open { idle_at } = &mut self.state {
                     *idle_at = self.config.idle_timeout.map(|timeout| self.now.saturating_add(timeout));
-                    self.receive(frame);
                 }
+                self.hear(frame);
             }
             TransportEvent::Closed { conn, code, reason } if conn == self.conn => {
                 let reason = match &self.state {
@@ -277,6 +303,9 @@ impl Machine for ServerSession {
 
     fn handle_timeout(&mut self, now: Timestamp) {
         self.advance(now);
+        if self.is_open() {
+            self.check_access();
+        }
         match &self.state {
             State::Open { idle_at: Some(at) } if *at <= self.now => {
                 self.close_with(self.config.idle_code, Text::EMPTY, EndReason::Idle);
@@ -291,7 +320,7 @@ impl Machine for ServerSession {
 
     fn poll_timeout(&self) -> Option<Timestamp> {
         match &self.state {
-            State::Open { idle_at } => *idle_at,
+            State::Open { idle_at } => [*idle_at, self.access.deadline(&self.config)].into_iter().flatten().min(),
             State::Closing { deadline, .. } => Some(*deadline),
             State::Ended => None,
         }
@@ -328,8 +357,12 @@ impl Machine for ServerSession {
 
 // What goes to the client, and the end.
 impl ServerSession {
-    fn advance(&mut self, now: Timestamp) {
+    pub(super) fn advance(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
     }
 
     fn channel(&self, id: ServerChannelId) -> Result<&Channel, ServerPushError> {
@@ -399,6 +432,7 @@ impl ServerSession {
         if matches!(self.state, State::Open { .. }) {
             let deadline = self.now.saturating_add(self.config.close_timeout);
             self.state = State::Closing { deadline, reason: why };
+            self.stats.unheard += self.release_held() as u64;
             self.lane.push_back(TransportAction::Close { conn: self.conn, code, reason });
         }
     }
@@ -421,6 +455,7 @@ impl ServerSession {
         for key in keys {
             self.remove_channel(key);
         }
+        self.stats.unheard += self.release_held() as u64;
         self.state = State::Ended;
         self.events.push_back(ServerEvent::Ended { reason });
     }

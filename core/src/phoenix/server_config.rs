@@ -1,12 +1,15 @@
-//! What a server session can be told, what it reports, and why a call was refused.
+//! What a server session can be told: its limits, its timers, and what happens beyond them.
 
-use core::fmt;
 use core::time::Duration;
 
-use super::ids::{JoinId, ReplyTo, ServerChannelId};
-use crate::payload::Payload;
-use crate::text::Text;
-use crate::wire::{DecodeError, EncodeError, Serializer};
+use super::rate_limit::RateLimit;
+use crate::wire::Serializer;
+
+/// A good [`ServerConfig::auth_timeout`] for hosts that authenticate after the upgrade: 10 s.
+pub const AUTH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a frame that waits for the transport counts beside its content: its place in the queue, 128 B.
+pub const PLACE_BYTES: usize = 128;
 
 /// Configuration of a [`ServerSession`](super::ServerSession). Start from [`ServerConfig::new`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +24,44 @@ pub struct ServerConfig {
     pub idle_code: u16,
     /// How long a close frame may stay unanswered; default 2 s.
     pub close_timeout: Duration,
+    /// How long the host may take to call [`authenticate`](super::ServerSession::authenticate), after
+    /// which the client is closed with 1008. Until then its frames are held, not delivered. Default
+    /// `None`: whoever was let in by the upgrade is authenticated. [`AUTH_TIMEOUT`] is a good choice.
+    pub auth_timeout: Option<Duration>,
+    /// Frames that are held for a client that is not authenticated yet; default 32. One more closes it
+    /// with 1008.
+    pub held_frames: usize,
+    /// Bytes of them; default 64 KiB. One more closes it with 1008.
+    pub held_bytes: usize,
+    /// How long before its token expires a client's [`ServerEvent::Expiring`](super::ServerEvent::Expiring)
+    /// comes; default 30 s.
+    pub expiry_warning: Duration,
     /// Channels of one socket, joins that the host has not answered included; default 100, as in
     /// Phoenix 1.8.9 and later.
     pub channels: usize,
-    /// The largest frame, in bytes, in either direction; default 16 MiB.
+    /// The longest topic that may be joined, in bytes; default 255, which is what a binary frame can
+    /// say. Joins of longer ones are refused with `topic too long`, and everything else about them is
+    /// about an unmatched topic.
+    pub topic_bytes: usize,
+    /// Joins a second; a join beyond it is refused with `too many joins`. Default `None`: no limit.
+    pub joins: Option<RateLimit>,
+    /// Pushes a second, of all channels together. A push beyond it is not delivered; one with a ref is
+    /// replied `error` with the reason `too many messages`. Heartbeats and leaves are no pushes.
+    /// Default `None`: no limit.
+    pub messages: Option<RateLimit>,
+    /// Bytes a second, of the frames of pushes and joins. What is beyond it ends as with
+    /// [`joins`](ServerConfig::joins) and [`messages`](ServerConfig::messages), with the reason `too
+    /// many bytes`. A frame larger than the burst is always beyond it. Default `None`: no limit.
+    pub bytes: Option<RateLimit>,
+    /// The client's largest frame, in bytes; default 16 MiB. A larger one closes it with 1009.
     pub frame_bytes: usize,
-    /// Bytes that wait for the transport; default 16 MiB. A client that reads too slowly for them
-    /// is cut off.
+    /// Bytes that wait for the transport, each frame counting [`PLACE_BYTES`] more than its content;
+    /// default 16 MiB.
     pub outbox_bytes: usize,
+    /// What happens to a channel's message that finds no room among them; default
+    /// [`OutboxOverflow::Close`]. [`set_overflow`](super::ServerSession::set_overflow) changes it for
+    /// one channel.
+    pub overflow: OutboxOverflow,
     /// Whether every payload is checked to be JSON before the host sees it (the default), so that
     /// it may be passed on to clients that would choke on it.
     pub check_payloads: bool,
@@ -48,14 +81,46 @@ impl ServerConfig {
             idle_timeout: Some(Duration::from_secs(60)),
             idle_code: 1002,
             close_timeout: Duration::from_secs(2),
+            auth_timeout: None,
+            held_frames: 32,
+            held_bytes: 64 << 10,
+            expiry_warning: Duration::from_secs(30),
             channels: 100,
+            topic_bytes: 255,
+            joins: None,
+            messages: None,
+            bytes: None,
             frame_bytes: 16 << 20,
             outbox_bytes: 16 << 20,
+            overflow: OutboxOverflow::Close,
             check_payloads: true,
             user_broadcasts: false,
             malformed: OnMalformed::Close,
         }
     }
+}
+
+/// What happens to a channel's message that finds no room in the outbox of a client that reads slowly.
+///
+/// Replies, `phx_close` and `phx_error` are never dropped: for them, and for the messages of channels
+/// that say `Close`, the oldest waiting messages of channels that say otherwise give way. Whatever is
+/// dropped is counted and told as [`ServerEvent::Dropped`](super::ServerEvent::Dropped). The order of
+/// what is left does not change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OutboxOverflow {
+    /// The client is cut off, as [`EndReason::TooSlow`](super::EndReason::TooSlow) (the default): it
+    /// connects again and starts from what is true then, instead of missing something unnoticed.
+    #[default]
+    Close,
+    /// The message is dropped.
+    DropNewest,
+    /// The oldest waiting messages that may be dropped give way: those of this channel first, then
+    /// those of others. A message that finds no room even so is dropped itself.
+    DropOldest,
+    /// As `DropOldest`; moreover, room or not, a message with a [key](super::SharedFrame::key) takes
+    /// the place of the channel's waiting one with the same key.
+    Latest,
 }
 
 /// What a malformed frame costs the client. [`ServerEvent::Malformed`] reports it either way.
@@ -67,162 +132,4 @@ pub enum OnMalformed {
     Close,
     /// Only that frame, as at Supabase (section 9.5).
     Ignore,
-}
-
-/// Something the host wants to know.
-#[derive(Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ServerEvent {
-    /// The client wants to join a topic; answer with `accept_join` or `refuse_join`.
-    Join {
-        /// What to answer to. Dropping it leaves the client waiting for its timeout.
-        join: JoinId,
-        /// The topic.
-        topic: Text,
-        /// The join payload, a JSON object.
-        payload: Payload,
-    },
-    /// The client pushed a message.
-    Push {
-        /// The channel.
-        channel: ServerChannelId,
-        /// The event.
-        event: Text,
-        /// What it carries.
-        payload: Payload,
-        /// What to reply to. Dropping it is no reply.
-        reply: ReplyTo,
-    },
-    /// The client pushed a user broadcast in binary form, where
-    /// [`user_broadcasts`](ServerConfig::user_broadcasts) are understood. One in text form is a
-    /// [`Push`](ServerEvent::Push) of `broadcast`.
-    UserBroadcast {
-        /// The channel.
-        channel: ServerChannelId,
-        /// The user's name of the event.
-        event: Text,
-        /// A JSON object about the message.
-        metadata: Option<Payload>,
-        /// What the user sends: JSON or bytes.
-        payload: Payload,
-        /// What to reply to. Dropping it is no reply.
-        reply: ReplyTo,
-    },
-    /// A channel is over: left, replaced by a new join of its topic, or its socket is gone.
-    Left {
-        /// The channel.
-        channel: ServerChannelId,
-    },
-    /// The client sent a frame that is not a message; [`OnMalformed`] says what follows.
-    Malformed {
-        /// What is wrong with it.
-        error: DecodeError,
-    },
-    /// The socket is gone. Always the last event.
-    Ended {
-        /// Why.
-        reason: EndReason,
-    },
-}
-
-/// Why a socket ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EndReason {
-    /// The client closed it, or the stream ended.
-    Closed {
-        /// The close code, if there was a close frame.
-        code: Option<u16>,
-        /// The close reason, or the I/O error.
-        reason: Text,
-    },
-    /// The host called `close`.
-    Requested,
-    /// The client was silent for `idle_timeout`.
-    Idle,
-    /// The client sent a malformed frame.
-    Malformed,
-    /// The client read too slowly for `outbox_bytes`.
-    TooSlow,
-}
-
-impl fmt::Display for EndReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed { code: Some(code), .. } => write!(f, "closed by the client with code {code}"),
-            Self::Closed { code: None, .. } => f.write_str("the stream ended"),
-            Self::Requested => f.write_str("closed by the host"),
-            Self::Idle => f.write_str("the client was silent for too long"),
-            Self::Malformed => f.write_str("the client sent a malformed frame"),
-            Self::TooSlow => f.write_str("the client read too slowly"),
-        }
-    }
-}
-
-/// The status of a reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Status {
-    /// `ok`.
-    Ok,
-    /// `error`.
-    Error,
-    /// A status of the application's own.
-    Other(Text),
-}
-
-impl From<Status> for Text {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Ok => Self::from_static("ok"),
-            Status::Error => Self::from_static("error"),
-            Status::Other(other) => other,
-        }
-    }
-}
-
-/// What the call was about is over: the channel was left, the join was answered, the socket is gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StaleHandle;
-
-impl fmt::Display for StaleHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the channel, the join or the socket is gone")
-    }
-}
-
-impl core::error::Error for StaleHandle {}
-
-/// Why a server's message was not sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ServerPushError {
-    /// The channel is gone.
-    Stale,
-    /// The message does not fit the client's serializer.
-    Encode(EncodeError),
-}
-
-impl fmt::Display for ServerPushError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stale => StaleHandle.fmt(f),
-            Self::Encode(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for ServerPushError {}
-
-/// What was ignored, counted since the socket opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ServerStats {
-    /// Messages of an earlier lifetime of their channel.
-    pub stale_messages: u64,
-    /// Messages for topics that are not joined; each was answered with "unmatched topic".
-    pub unmatched_topic: u64,
-    /// Inputs about another connection.
-    pub stale_connection: u64,
 }

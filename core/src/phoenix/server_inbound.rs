@@ -2,7 +2,9 @@
 
 use super::ids::{JoinId, ReplyTo, ServerChannelId};
 use super::server::{PendingJoin, ServerSession, UNMATCHED, reason};
-use super::server_config::{EndReason, OnMalformed, ServerEvent, Status};
+use super::server_access::Access;
+use super::server_config::OnMalformed;
+use super::server_event::{EndReason, ServerEvent, Status};
 use crate::machine::Frame;
 use crate::payload::Payload;
 use crate::slab::Key;
@@ -10,10 +12,21 @@ use crate::text::Text;
 use crate::wire::{self, DecodeError, Message, Ref, UserEvent};
 
 impl ServerSession {
-    pub(super) fn receive(&mut self, frame: Frame) {
-        if frame.len() > self.config.frame_bytes {
-            return self.malformed(DecodeError::TooLarge { len: frame.len() });
+    /// A frame of the client, which may have to wait until it is authenticated.
+    pub(super) fn hear(&mut self, frame: Frame) {
+        if !self.is_open() {
+            self.stats.unheard += 1;
+        } else if frame.len() > self.config.frame_bytes {
+            self.stats.too_large += 1;
+            self.close_with(1009, Text::EMPTY, EndReason::TooLarge);
+        } else if matches!(self.access, Access::Awaited { .. }) {
+            self.hold(frame);
+        } else {
+            self.receive(frame);
         }
+    }
+
+    fn receive(&mut self, frame: Frame) {
         match self.config.serializer.decode_from_client(frame).and_then(|message| self.checked(message)) {
             Ok(message) => self.route(message),
             Err(error) => self.malformed(error),
@@ -44,6 +57,7 @@ impl ServerSession {
     }
 
     fn malformed(&mut self, error: DecodeError) {
+        self.stats.malformed += 1;
         self.events.push_back(ServerEvent::Malformed { error });
         match self.config.malformed {
             OnMalformed::Close => self.close_with(1011, Text::EMPTY, EndReason::Malformed),
