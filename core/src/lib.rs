@@ -51,6 +51,7 @@ mod backoff;
 mod deadlines;
 mod events;
 pub mod http;
+pub mod hub;
 mod machine;
 mod payload;
 pub mod phoenix;

@@ -1,0 +1,104 @@
+//! One message on its way to many: encoded when the first who needs that encoding is reached.
+
+use super::MemberId;
+use super::members::{Members, Roll, Walk};
+use crate::machine::Frame;
+use crate::payload::Payload;
+use crate::text::Text;
+use crate::wire::{Message, Serializer};
+
+/// What is said to the members of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Broadcast {
+    /// The event.
+    pub event: Text,
+    /// What it carries. Bytes reach members of vsn 2.0.0 only.
+    pub payload: Payload,
+    /// The one who need not be told, usually because it spoke; default nobody.
+    pub except: Option<MemberId>,
+}
+
+impl Broadcast {
+    /// To everybody.
+    #[must_use]
+    pub fn new(event: impl Into<Text>, payload: Payload) -> Self {
+        Self { event: event.into(), payload, except: None }
+    }
+
+    /// To everybody but this member.
+    #[must_use]
+    pub const fn except(mut self, member: MemberId) -> Self {
+        self.except = Some(member);
+        self
+    }
+}
+
+/// Who gets which frame, in the order in which they joined.
+///
+/// Each step takes a reference count and at most once a serializer encodes. Members whose serializer
+/// cannot say the message are passed over and counted in [`HubStats::skipped`](super::HubStats::skipped).
+#[derive(Debug)]
+#[must_use = "nobody is told what nobody iterates over"]
+pub struct Fanout<'h, M> {
+    members: Walk<'h, M>,
+    except: Option<MemberId>,
+    message: Message,
+    v1: Encoded,
+    v2: Encoded,
+    skipped: &'h mut u64,
+}
+
+#[derive(Debug)]
+enum Encoded {
+    NotYet,
+    Impossible,
+    As(Frame),
+}
+
+impl<'h, M> Fanout<'h, M> {
+    pub(super) fn new(
+        members: &'h Members<M>,
+        roll: Roll,
+        except: Option<MemberId>,
+        message: Message,
+        skipped: &'h mut u64,
+    ) -> Self {
+        Self { members: members.of(roll), except, message, v1: Encoded::NotYet, v2: Encoded::NotYet, skipped }
+    }
+
+    fn encoded(&mut self, serializer: Serializer) -> Option<Frame> {
+        let slot = match serializer {
+            Serializer::V1 => &mut self.v1,
+            Serializer::V2 => &mut self.v2,
+        };
+        if let Encoded::NotYet = slot {
+            *slot = serializer.encode_from_server(&self.message).map_or(Encoded::Impossible, Encoded::As);
+        }
+        match slot {
+            Encoded::As(frame) => Some(frame.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl<'h, M> Iterator for Fanout<'h, M> {
+    type Item = (&'h M, Frame);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (key, member) = self.members.next()?;
+            if self.except == Some(MemberId(key)) {
+                continue;
+            }
+            match self.encoded(member.serializer) {
+                Some(frame) => return Some((&member.handle, frame)),
+                None => *self.skipped += 1,
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, self.members.size_hint().1)
+    }
+}
