@@ -47,6 +47,7 @@
 
 extern crate alloc;
 
+pub mod auth;
 mod backoff;
 mod deadlines;
 mod events;

@@ -5,8 +5,8 @@ use core::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::value::RawValue;
 
+use crate::auth::{Members, numeric_date, parts};
 use crate::text::Text;
 
 /// A JWT that says who the user is.
@@ -37,9 +37,9 @@ impl AccessToken {
     /// Takes a token, without the white space around it, which a copied token often has.
     ///
     /// It must be three parts of base64url without padding, joined by dots, and the middle one a JSON
-    /// object. An `exp` that is missing or null means that it never expires, as far as we know; an
-    /// `iat` that cannot be read counts as missing, for nothing but the choice of a time to renew
-    /// depends on it.
+    /// object of different names. An `exp` that is missing or null means that it never expires, as far
+    /// as we know; an `iat` that cannot be read counts as missing, for nothing but the choice of a time
+    /// to renew depends on it.
     ///
     /// # Errors
     /// If it has another shape, or an `exp` that is no time after 1970.
@@ -55,12 +55,14 @@ impl AccessToken {
             return Err(TokenError::ApiKey);
         }
         let claims = URL_SAFE_NO_PAD.decode(claims_part(&text)?).map_err(|_| TokenError::NotAJwt)?;
-        let claims = Claims::parse(&claims).ok_or(TokenError::Claims)?;
-        let expires_at = match claims.exp {
-            Some(exp) => Some(seconds(exp).ok_or(TokenError::Expiry)?),
+        let claims = Members::parse(&claims).ok_or(TokenError::Claims)?;
+        let positive = |raw| numeric_date(raw).filter(|time| !time.is_zero());
+        let expires_at = match claims.get_non_null("exp") {
+            Some(exp) => Some(positive(exp).ok_or(TokenError::Expiry)?),
             None => None,
         };
-        Ok(Self { text, expires_at, issued_at: claims.iat.and_then(seconds) })
+        let issued_at = claims.get("iat").and_then(positive);
+        Ok(Self { text, expires_at, issued_at })
     }
 
     /// The token itself, a secret.
@@ -116,7 +118,7 @@ pub enum TokenError {
     ApiKey,
     /// It is not three parts of base64url joined by dots.
     NotAJwt,
-    /// The middle part is not a JSON object.
+    /// The middle part is not a JSON object, or has a name twice.
     Claims,
     /// The claim `exp` is not a positive number of seconds.
     Expiry,
@@ -205,40 +207,9 @@ fn trimmed(text: Text) -> Option<Text> {
 
 /// The middle one of three parts, after a look at the letters of the other two.
 fn claims_part(text: &str) -> Result<&str, TokenError> {
-    let mut parts = text.split('.');
-    let (Some(header), Some(claims), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(TokenError::NotAJwt);
-    };
-    let legal = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
+    let [header, claims, signature] = parts(text).ok_or(TokenError::NotAJwt)?;
+    let legal = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     if legal(header) && legal(claims) && legal(signature) { Ok(claims) } else { Err(TokenError::NotAJwt) }
-}
-
-#[derive(serde::Deserialize)]
-struct Claims<'a> {
-    #[serde(borrow, default)]
-    exp: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    iat: Option<&'a RawValue>,
-}
-
-impl<'a> Claims<'a> {
-    fn parse(json: &'a [u8]) -> Option<Self> {
-        // Serde would take an array's elements for the fields, too.
-        let object = json.trim_ascii_start().starts_with(b"{");
-        if object { serde_json::from_slice(json).ok() } else { None }
-    }
-}
-
-/// A positive JSON number as a duration; fractions are legal (RFC 7519, `NumericDate`).
-fn seconds(raw: &RawValue) -> Option<Duration> {
-    let time = match raw.get().parse::<u64>() {
-        Ok(whole) => Duration::from_secs(whole),
-        Err(_) => Duration::try_from_secs_f64(serde_json::from_str(raw.get()).ok()?).ok()?,
-    };
-    (!time.is_zero()).then_some(time)
 }
 
 #[cfg(test)]
