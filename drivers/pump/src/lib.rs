@@ -53,7 +53,7 @@ pub use clock::Clock;
 pub use errors::{ClosedError, SubscribeError};
 pub use http::{Http, HttpClient, HttpConnection};
 pub use long_poll::{LongPollHub, LongPollOptions, LongPollSession};
-pub use peer::{Peer, PeerEvents, TrySendError, serve, serve_long_poll};
+pub use peer::{Peer, PeerEvents, serve, serve_long_poll};
 pub use pump::{Bridge, Pump};
 pub use read_ahead::ReadAhead;
 pub use runtime::{BoxFuture, Runtime};

@@ -61,14 +61,14 @@ impl Default for LongPollOptions {
 ///         Ok(Incoming::Upgrade(request)) => {
 ///             let Ok(accepted) = request.answer(&AcceptOptions::default()).await else { return };
 ///             let config = ServerConfig::new(accepted.serializer);
-///             let (peer, events, pump) = serve(accepted.websocket, conn(), config, 64, runtime);
+///             let (peer, events, pump) = serve(accepted.websocket, conn(), config, runtime);
 ///             // Spawn the pump, and talk to the client.
 ///             # drop((peer, events, pump));
 ///         }
 ///         Ok(Incoming::Http(connection)) => {
 ///             let admit = |session: LongPollSession| {
 ///                 let config = ServerConfig::new(session.serializer());
-///                 let (peer, events, pump) = serve_long_poll(session, conn(), config, 64, runtime.clone());
+///                 let (peer, events, pump) = serve_long_poll(session, conn(), config, runtime.clone());
 ///                 // Spawn both: the connection is still needed for other requests.
 ///                 # drop((peer, events, pump));
 ///             };

@@ -19,11 +19,11 @@
 //! let server = async {
 //!     let accepted = listener.accept().await.unwrap();
 //!     let config = ServerConfig::new(accepted.serializer);
-//!     let (peer, mut events, pump) = serve(accepted.websocket, ConnId::new(1), config, 16, runtime);
+//!     let (peer, mut events, pump) = serve(accepted.websocket, ConnId::new(1), config, runtime);
 //!     let host = async {
 //!         while let Some(event) = events.next().await {
 //!             if let ServerEvent::Join { join, .. } = event {
-//!                 peer.accept_join(join, Payload::EMPTY).await.unwrap();
+//!                 peer.accept_join(join, Payload::EMPTY).unwrap();
 //!             }
 //!         }
 //!     };

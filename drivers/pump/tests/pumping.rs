@@ -148,13 +148,13 @@ fn a_binary_user_broadcast_reaches_the_readers_of_a_phoenix_channel() {
     rig.spawn(async move {
         let accepted = listener.accept().await.expect("the client is alive");
         let config = ServerConfig::new(accepted.serializer);
-        let (peer, mut events, pump) = serve(accepted.websocket, ConnId::new(1), config, 16, runtime);
+        let (peer, mut events, pump) = serve(accepted.websocket, ConnId::new(1), config, runtime);
         let host = async {
             while let Some(event) = events.next().await {
                 let ServerEvent::Join { join, .. } = event else { continue };
-                let channel = peer.accept_join(join, Payload::EMPTY).await.unwrap();
+                let channel = peer.accept_join(join, Payload::EMPTY).unwrap();
                 let (meta, payload) = (Payload::json(&[7]).unwrap(), Payload::binary(vec![1].into()));
-                peer.push_user_broadcast(channel, "cursor", Some(meta), payload).await.unwrap();
+                peer.push_user_broadcast(channel, "cursor", Some(meta), payload).unwrap();
             }
         };
         futures_lite::future::zip(pump, host).await;
@@ -202,7 +202,7 @@ async fn server(listener: MemoryListener, runtime: MemoryRuntime) {
     let accepted = listener.accept().await.expect("the client is alive");
     let mut config = ServerConfig::new(accepted.serializer);
     config.idle_timeout = None;
-    let (_peer, _events, pump) = serve(accepted.websocket, ConnId::new(1), config, 16, runtime);
+    let (_peer, _events, pump) = serve(accepted.websocket, ConnId::new(1), config, runtime);
     pump.await;
 }
 

@@ -2,46 +2,40 @@
 
 use std::collections::BTreeMap;
 
-use async_channel::Sender;
 use futures_lite::future;
 use rejoin_core::phoenix::{JoinId, ServerChannelId, ServerEvent, Status};
-use rejoin_core::wire::Serializer;
 use rejoin_core::{Payload, Text};
 use rejoin_pump::{Peer, PeerEvents};
 
-use super::rooms::{Member, Rooms};
-use crate::host::Host;
+use super::rooms::Rooms;
 
-pub(crate) struct Guest<'a, H> {
-    host: &'a H,
+pub(crate) struct Guest<'a> {
     rooms: &'a Rooms,
-    serializer: Serializer,
     peer: Peer,
-    cut: Sender<()>,
     topics: BTreeMap<ServerChannelId, Text>,
 }
 
-impl<'a, H: Host> Guest<'a, H> {
-    pub(crate) fn new(host: &'a H, rooms: &'a Rooms, serializer: Serializer, peer: Peer, cut: Sender<()>) -> Self {
-        Self { host, rooms, serializer, peer, cut, topics: BTreeMap::new() }
+impl<'a> Guest<'a> {
+    pub(crate) fn new(rooms: &'a Rooms, peer: Peer) -> Self {
+        Self { rooms, peer, topics: BTreeMap::new() }
     }
 
     /// Until the socket is gone.
     pub(crate) async fn run(mut self, mut events: PeerEvents) {
         while let Some(event) = events.next().await {
             match event {
-                ServerEvent::Join { join, topic, .. } => self.join(join, topic).await,
+                ServerEvent::Join { join, topic, .. } => self.join(join, topic),
                 ServerEvent::Push { channel, event, payload, reply } => {
                     let Some(topic) = self.topics.get(&channel) else { continue };
                     // What cannot be answered any more shows as `Left`.
                     if event == "ping" {
-                        let _ = self.peer.reply(reply, Status::Ok, payload).await;
+                        let _ = self.peer.reply(reply, Status::Ok, payload);
                     } else if event.starts_with("phx_") {
                         // Passed on, it would end the others' channels.
-                        let _ = self.peer.reply(reply, Status::Error, reason("reserved event")).await;
+                        let _ = self.peer.reply(reply, Status::Error, reason("reserved event"));
                     } else {
-                        let _ = self.peer.reply(reply, Status::Ok, Payload::EMPTY).await;
-                        self.rooms.broadcast(self.host, &self.peer, topic, event, payload).await;
+                        let _ = self.peer.reply(reply, Status::Ok, Payload::EMPTY);
+                        self.rooms.broadcast(&self.peer, topic, event, payload);
                         // The members' pumps get a turn before the next message.
                         future::yield_now().await;
                     }
@@ -60,19 +54,15 @@ impl<'a, H: Host> Guest<'a, H> {
         }
     }
 
-    async fn join(&mut self, join: JoinId, topic: Text) {
+    fn join(&mut self, join: JoinId, topic: Text) {
         if topic.is_empty() || topic == "phoenix" {
             // What cannot be refused is gone.
-            let _ = self.peer.refuse_join(join, reason("no such topic")).await;
+            let _ = self.peer.refuse_join(join, reason("no such topic"));
             return;
         }
-        self.rooms.enter(&topic, Member::new(self.peer.clone(), self.serializer, self.cut.clone()));
-        match self.peer.accept_join(join, Payload::EMPTY).await {
-            Ok(channel) => {
-                self.rooms.seat(&topic, self.peer.conn(), channel);
-                self.topics.insert(channel, topic);
-            }
-            Err(_) => self.rooms.leave(&topic, self.peer.conn()),
+        // Who has gone meanwhile is in no topic.
+        if let Ok(channel) = self.rooms.enter(&topic, &self.peer, join) {
+            self.topics.insert(channel, topic);
         }
     }
 }

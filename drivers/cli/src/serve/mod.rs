@@ -18,7 +18,6 @@ use async_channel::{Receiver, Sender};
 use futures_lite::future;
 use rejoin_core::ConnId;
 use rejoin_core::phoenix::ServerConfig;
-use rejoin_core::wire::Serializer;
 use rejoin_pump::{
     AcceptError, AcceptOptions, HttpConnection, Incoming, LongPollHub, LongPollOptions, LongPollSession, Peer,
     PeerEvents, UpgradeRequest,
@@ -37,8 +36,6 @@ use rooms::Rooms;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the clients have for their goodbyes: the sessions' own 2 s and some for the rest.
 const FAREWELL: Duration = Duration::from_millis(2_500);
-/// What waits for one socket's pump before a broadcast waits for it.
-const COMMANDS: usize = 256;
 /// How long the accept loop rests when the system has no more sockets.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
@@ -69,7 +66,7 @@ impl Job for Serve {
 
         let server = Arc::new(Server::new());
         future::or(server.accept_all(&host, &listener), self.interrupts.wait()).await;
-        host.within(FAREWELL, server.close(&host)).await;
+        host.within(FAREWELL, server.close()).await;
         server.rooms.report();
         Ok(())
     }
@@ -148,8 +145,8 @@ impl Server {
         let options = AcceptOptions::default();
         let Some(accepted) = self.in_time(&host, request.answer(&options)).await else { return };
         let (conn, config) = (self.next_conn(), ServerConfig::new(accepted.serializer));
-        let (peer, events, pump) = rejoin_pump::serve(accepted.websocket, conn, config, COMMANDS, host.runtime());
-        self.attend(host, accepted.serializer, peer, events, pump).await;
+        let (peer, events, pump) = rejoin_pump::serve(accepted.websocket, conn, config, host.runtime());
+        self.attend(host, peer, events, pump).await;
     }
 
     /// Answers requests, of which some may begin a session.
@@ -158,8 +155,8 @@ impl Server {
             let Some(presence) = lock(&self.presence.0).clone() else { return };
             let (conn, serializer) = (self.next_conn(), session.serializer());
             let config = ServerConfig::new(serializer);
-            let (peer, events, pump) = rejoin_pump::serve_long_poll(session, conn, config, COMMANDS, host.runtime());
-            let attending = self.clone().attend(host.clone(), serializer, peer, events, pump);
+            let (peer, events, pump) = rejoin_pump::serve_long_poll(session, conn, config, host.runtime());
+            let attending = self.clone().attend(host.clone(), peer, events, pump);
             host.start(async move {
                 attending.await;
                 drop(presence);
@@ -172,7 +169,6 @@ impl Server {
     async fn attend<H: Host>(
         self: Arc<Self>,
         host: H,
-        serializer: Serializer,
         peer: Peer,
         events: PeerEvents,
         pump: impl Future<Output = ()> + Send + 'static,
@@ -182,12 +178,12 @@ impl Server {
         // Dropping the pump drops the socket.
         host.start(future::or(pump, async move { is_cut.recv().await.unwrap_or_default() }));
 
-        lock(&self.sockets).insert(conn, Socket { peer: peer.clone(), cut: cut.clone() });
+        lock(&self.sockets).insert(conn, Socket { peer: peer.clone(), cut });
         if self.closing.1.is_closed() {
             // It was let in while the others were told.
-            say_goodbye(&peer).await;
+            say_goodbye(&peer);
         }
-        Guest::new(&host, &self.rooms, serializer, peer, cut).run(events).await;
+        Guest::new(&self.rooms, peer).run(events).await;
         lock(&self.sockets).remove(&conn);
     }
 
@@ -206,14 +202,13 @@ impl Server {
     }
 
     /// Closes every socket and waits until they are gone.
-    async fn close<H: Host>(&self, host: &H) {
+    async fn close(&self) {
         self.closing.0.close();
         self.long_polls.close();
         drop(lock(&self.presence.0).take());
         let sockets: Vec<Socket> = lock(&self.sockets).values().cloned().collect();
         for Socket { peer, .. } in sockets {
-            // One that takes no commands must not keep the others waiting.
-            host.start(async move { say_goodbye(&peer).await });
+            say_goodbye(&peer);
         }
         // Nobody sends; the channel closes.
         let _ = self.presence.1.recv().await;
@@ -229,9 +224,8 @@ impl Server {
 }
 
 /// "Service restart": clients come back.
-async fn say_goodbye(peer: &Peer) {
-    // One that is gone needs no goodbye.
-    let _ = peer.close(1012, "").await;
+fn say_goodbye(peer: &Peer) {
+    peer.close(1012, "");
 }
 
 /// Nothing panics while it is held, so a poisoned lock is as good as a sound one.

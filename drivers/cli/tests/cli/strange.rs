@@ -38,29 +38,29 @@ async fn host(tcp: Async<TcpStream>, manners: Manners) {
     let Ok(accepted) = accept(rejoin_smol::plain(tcp), &AcceptOptions::default()).await else { return };
     let config = ServerConfig::new(accepted.serializer);
     let runtime = SmolRuntime::default();
-    let (peer, mut events, pump) = serve(accepted.websocket, ConnId::new(1), config, 64, runtime);
+    let (peer, mut events, pump) = serve(accepted.websocket, ConnId::new(1), config, runtime);
     smol::spawn(pump).detach();
     while let Some(event) = events.next().await {
         match (event, manners) {
             (ServerEvent::Join { join, .. }, Manners::RefusesJoins) => {
                 let response = Payload::from_json_text(r#"{"reason":"not you\n"}"#).expect("JSON");
-                let _ = peer.refuse_join(join, response).await;
+                let _ = peer.refuse_join(join, response);
             }
             (ServerEvent::Join { join, .. }, _) => {
-                let channel = peer.accept_join(join, Payload::EMPTY).await.expect("it is there");
+                let channel = peer.accept_join(join, Payload::EMPTY).expect("it is there");
                 if let Manners::Sends(texts) = manners {
                     for text in texts {
-                        peer.try_push_encoded(channel, Frame::Text((*text).into())).expect("there is room");
+                        peer.push_encoded(channel, Frame::Text((*text).into())).expect("it is there");
                     }
-                    let _ = peer.push(channel, "bin", Payload::binary(vec![0, 255].into())).await;
+                    let _ = peer.push(channel, "bin", Payload::binary(vec![0, 255].into()));
                 }
                 if let Manners::EndsChannels = manners {
-                    let _ = peer.close_channel(channel, false).await;
+                    let _ = peer.close_channel(channel, false);
                 }
             }
             (ServerEvent::Push { reply, .. }, Manners::RepliesErrors) => {
                 let response = Payload::from_json_text(r#"{"reason":"no\u0000"}"#).expect("JSON");
-                let _ = peer.reply(reply, Status::Error, response).await;
+                let _ = peer.reply(reply, Status::Error, response);
             }
             _ => {}
         }

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use async_channel::Sender;
-use futures_util::FutureExt;
 use futures_util::future::join;
 use futures_util::stream::{FuturesUnordered, Stream};
 use rejoin_core::phoenix::{ServerChannelId, ServerConfig, ServerEvent, Status};
@@ -73,7 +72,7 @@ impl Server {
     /// Tells everybody who is in a topic that the server goes.
     pub(crate) fn close_everybody(&self) {
         for member in &*self.0.members.lock().unwrap() {
-            member.peer.close(1012, "").now_or_never().expect("room for it").expect("it is there");
+            member.peer.close(1012, "");
         }
     }
 
@@ -85,7 +84,7 @@ impl Server {
             Ok(Incoming::Upgrade(request)) => {
                 let Ok(accepted) = request.accept(1 << 20).await else { return };
                 let config = ServerConfig::new(accepted.serializer);
-                let (peer, events, pump) = serve(accepted.websocket, self.conn(), config, 64, runtime);
+                let (peer, events, pump) = serve(accepted.websocket, self.conn(), config, runtime);
                 join(pump, self.host(peer, events)).await;
             }
             Ok(Incoming::Http(connection)) => {
@@ -104,7 +103,7 @@ impl Server {
     async fn attend(self, session: LongPollSession, runtime: MemoryRuntime) {
         self.0.sessions.fetch_add(1, Ordering::SeqCst);
         let config = ServerConfig::new(session.serializer());
-        let (peer, events, pump) = serve_long_poll(session, self.conn(), config, 64, runtime);
+        let (peer, events, pump) = serve_long_poll(session, self.conn(), config, runtime);
         join(pump, self.host(peer, events)).await;
         self.0.sessions.fetch_sub(1, Ordering::SeqCst);
     }
@@ -113,18 +112,18 @@ impl Server {
         while let Some(event) = events.next().await {
             match event {
                 ServerEvent::Join { join, topic, .. } => {
-                    if let Ok(channel) = peer.accept_join(join, Payload::EMPTY).await {
+                    if let Ok(channel) = peer.accept_join(join, Payload::EMPTY) {
                         self.0.members.lock().unwrap().push(Member { topic, channel, peer: peer.clone() });
                     }
                 }
                 ServerEvent::Push { event, payload, reply, .. } if event == "echo" => {
-                    let _ = peer.reply(reply, Status::Ok, payload).await;
+                    let _ = peer.reply(reply, Status::Ok, payload);
                 }
-                ServerEvent::Push { event, .. } if event == "close" => drop(peer.close(1012, "restart").await),
+                ServerEvent::Push { event, .. } if event == "close" => peer.close(1012, "restart"),
                 ServerEvent::Push { channel, event, payload, reply } => {
-                    let _ = peer.reply(reply, Status::Ok, Payload::EMPTY).await;
+                    let _ = peer.reply(reply, Status::Ok, Payload::EMPTY);
                     for (other, channel) in self.others(&peer, channel) {
-                        let _ = other.push(channel, event.clone(), payload.clone()).await;
+                        let _ = other.push(channel, event.clone(), payload.clone());
                     }
                 }
                 ServerEvent::Left { channel } => {
