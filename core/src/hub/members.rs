@@ -1,6 +1,9 @@
 //! Who is in a topic, in the order in which they joined.
 
+use alloc::vec::Vec;
+
 use crate::slab::{Key, Slab};
+use crate::text::Text;
 use crate::wire::Serializer;
 
 /// The members of all topics. Each is linked to the two beside it in its own topic, so that leaving
@@ -13,14 +16,28 @@ pub(super) struct Member<M> {
     pub(super) handle: M,
     pub(super) serializer: Serializer,
     pub(super) topic: Key,
+    /// In the order in which they were tracked.
+    pub(super) tracked: Vec<Tracked>,
     before: Option<Key>,
     after: Option<Key>,
 }
 
 impl<M> Member<M> {
     pub(super) const fn new(handle: M, serializer: Serializer, topic: Key) -> Self {
-        Self { handle, serializer, topic, before: None, after: None }
+        Self { handle, serializer, topic, tracked: Vec::new(), before: None, after: None }
     }
+
+    /// Where in `tracked` a key is.
+    pub(super) fn find(&self, key: &str) -> Option<usize> {
+        self.tracked.iter().position(|tracked| tracked.key == *key)
+    }
+}
+
+/// A key under which a member is present, and the name of its meta there.
+#[derive(Clone, Debug)]
+pub(super) struct Tracked {
+    pub(super) key: Text,
+    pub(super) phx_ref: Text,
 }
 
 /// Where the members of one topic begin and end.
@@ -52,6 +69,10 @@ impl<M> Members<M> {
 
     pub(super) fn get(&self, key: Key) -> Option<&Member<M>> {
         self.0.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Member<M>> {
+        self.0.get_mut(key)
     }
 
     pub(super) fn append(&mut self, roll: &mut Roll, member: Member<M>) -> Key {

@@ -5,16 +5,24 @@
 //! [`ServerSession::push_encoded`](crate::phoenix::ServerSession::push_encoded).
 
 mod config;
+mod error;
 mod fanout;
 mod members;
+mod presence;
+mod refs;
+mod stamp;
 #[cfg(test)]
 mod tests;
+mod tracking;
 
 use alloc::collections::BTreeMap;
 
-pub use config::{HubConfig, HubFull, HubStats};
+pub use config::{HubConfig, HubStats, TrackLimits};
+pub use error::{HubFull, TrackError};
 pub use fanout::{Broadcast, Fanout};
 use members::{Member, Members, Roll};
+use presence::Presence;
+use refs::Refs;
 
 use crate::slab::{Key, Slab};
 use crate::text::Text;
@@ -48,6 +56,7 @@ pub struct Hub<M> {
     topics: Slab<Topic>,
     /// Ordered, and not hashed, because strangers choose the names.
     names: BTreeMap<Text, Key>,
+    refs: Refs,
     stats: HubStats,
 }
 
@@ -55,19 +64,40 @@ pub struct Hub<M> {
 struct Topic {
     name: Text,
     roll: Roll,
+    presence: Presence,
 }
 
 /// Names a member of one topic, from `join` to `leave`. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(Key);
 
+/// What a member leaves behind.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Left<'h, M> {
+    /// The handle that it joined with.
+    pub member: M,
+    /// The one `presence_diff` of all that it tracked, to those who stay. Nobody gets one if it tracked
+    /// nothing.
+    pub diff: Fanout<'h, M>,
+}
+
 impl<M> Hub<M> {
-    /// A hub without topics. Everything it calls into being is named after `seed`: two hubs, be it on
-    /// two nodes or after a restart, need two seeds, or a client might take the names of one for those
-    /// of the other.
+    /// A hub without topics.
+    ///
+    /// The names that it gives (each `phx_ref`) begin with what it makes of `seed`. Two hubs, be it on two
+    /// nodes or one after a restart, need two seeds, or a client might take the names of one for those of
+    /// the other. They are no secrets.
     #[must_use]
-    pub const fn new(config: HubConfig, _seed: u64) -> Self {
-        Self { config, members: Members::new(), topics: Slab::new(), names: BTreeMap::new(), stats: HubStats::new() }
+    pub fn new(config: HubConfig, seed: u64) -> Self {
+        Self {
+            config,
+            members: Members::new(),
+            topics: Slab::new(),
+            names: BTreeMap::new(),
+            refs: Refs::new(seed),
+            stats: HubStats::default(),
+        }
     }
 
     /// Lets a member in, behind all who are there. From now on it misses nothing.
@@ -81,34 +111,34 @@ impl<M> Hub<M> {
         if self.members.len() >= self.config.members {
             return Err(HubFull { limit: self.config.members });
         }
-        let topic = self.find(topic).unwrap_or_else(|| self.open(topic));
-        let mut roll = self.topics.get(topic).map(|topic| topic.roll).unwrap_or_default();
-        let member = self.members.append(&mut roll, Member::new(member, serializer, topic));
-        if let Some(topic) = self.topics.get_mut(topic) {
+        let known = self.names.get(topic.as_bytes()).copied();
+        let key = known.unwrap_or_else(|| self.open(topic));
+        let mut roll = self.topics.get(key).map(|topic| topic.roll).unwrap_or_default();
+        let member = self.members.append(&mut roll, Member::new(member, serializer, key));
+        if let Some(topic) = self.topics.get_mut(key) {
             topic.roll = roll;
         }
         Ok(MemberId(member))
     }
 
-    /// Lets a member go, and gives its handle back. `None` if it has gone before.
-    pub fn leave(&mut self, member: MemberId) -> Option<M> {
-        let topic = self.members.get(member.0)?.topic;
-        let roll = &mut self.topics.get_mut(topic)?.roll;
-        let member = self.members.remove(roll, member.0)?;
-        if roll.is_empty() {
-            self.close(topic);
+    /// Lets a member go, with all that it tracked. `None` if it has gone before.
+    pub fn leave(&mut self, member: MemberId) -> Option<Left<'_, M>> {
+        let key = self.members.get(member.0)?.topic;
+        let topic = self.topics.get_mut(key)?;
+        let Member { handle, tracked, .. } = self.members.remove(&mut topic.roll, member.0)?;
+        let diff = topic.untrack_all(tracked);
+        if topic.roll.is_empty() {
+            self.close(key);
         }
-        Some(member.handle)
+        Some(Left { member: handle, diff: self.fan_out(diff, None) })
     }
 
     /// Says something to everybody in a topic, in the order in which they joined, by way of what this
     /// returns.
     pub fn broadcast(&mut self, topic: &Text, broadcast: Broadcast) -> Fanout<'_, M> {
-        let topic = self.names.get(topic.as_bytes()).and_then(|key| self.topics.get(*key));
-        let roll = topic.map(|topic| topic.roll).unwrap_or_default();
-        let name = topic.map_or(Text::EMPTY, |topic| topic.name.clone());
-        let Broadcast { event, payload, except, .. } = broadcast;
-        Fanout::new(&self.members, roll, except, Message::new(name, event, payload), &mut self.stats.skipped)
+        let Broadcast { event, payload, except } = broadcast;
+        let (name, roll) = self.topic(topic).map_or_else(Default::default, |topic| (topic.name.clone(), topic.roll));
+        self.fan_out((roll, Message::new(name, event, payload)), except)
     }
 
     /// The handle of a member; `None` once it has left.
@@ -156,17 +186,18 @@ impl<M> Hub<M> {
 
 // The topics.
 impl<M> Hub<M> {
-    fn find(&self, topic: &Text) -> Option<Key> {
-        self.names.get(topic.as_bytes()).copied()
+    fn topic(&self, name: &Text) -> Option<&Topic> {
+        self.topics.get(*self.names.get(name.as_bytes())?)
     }
 
     fn roll(&self, topic: &Text) -> Roll {
-        self.find(topic).and_then(|key| self.topics.get(key)).map(|topic| topic.roll).unwrap_or_default()
+        self.topic(topic).map(|topic| topic.roll).unwrap_or_default()
     }
 
     fn open(&mut self, name: &Text) -> Key {
         let name = name.detach();
-        let key = self.topics.insert(Topic { name: name.clone(), roll: Roll::default() });
+        let topic = Topic { name: name.clone(), roll: Roll::default(), presence: Presence::default() };
+        let key = self.topics.insert(topic);
         self.names.insert(name, key);
         key
     }
@@ -175,5 +206,9 @@ impl<M> Hub<M> {
         if let Some(topic) = self.topics.remove(key) {
             self.names.remove(topic.name.as_bytes());
         }
+    }
+
+    fn fan_out(&mut self, (roll, message): (Roll, Message), except: Option<MemberId>) -> Fanout<'_, M> {
+        Fanout::new(&self.members, roll, except, message, &mut self.stats.skipped)
     }
 }

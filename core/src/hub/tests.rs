@@ -1,5 +1,7 @@
 //! Topics, members and fan-out.
 
+mod presence;
+
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -30,7 +32,7 @@ fn everybody_is_told_in_the_order_of_joining_whoever_left_between() {
     let room = topic("room");
     let ids: Vec<_> = (0..6).map(|n| hub.join(&room, Serializer::V2, n).unwrap()).collect();
     for (gone, rest) in [(2, &[0, 1, 3, 4, 5][..]), (0, &[1, 3, 4, 5]), (5, &[1, 3, 4])] {
-        assert_eq!(hub.leave(ids[gone]), Some(gone as u32));
+        assert_eq!(hub.leave(ids[gone]).map(|left| left.member), Some(gone as u32));
         assert_eq!(told(hub.broadcast(&room, shout())), rest);
         assert_eq!(hub.members(&room).map(|(_, n)| *n).collect::<Vec<_>>(), rest);
     }
@@ -83,9 +85,10 @@ fn a_member_that_has_left_stays_gone_when_its_place_is_taken() {
     let mut hub = hub();
     let room = topic("room");
     let old = hub.join(&room, Serializer::V2, 1).unwrap();
-    assert_eq!(hub.leave(old), Some(1));
+    assert_eq!(hub.leave(old).map(|left| left.member), Some(1));
     let new = hub.join(&room, Serializer::V2, 2).unwrap();
-    assert_eq!((hub.leave(old), hub.get(old), hub.topic_of(old)), (None, None, None));
+    assert!(hub.leave(old).is_none());
+    assert_eq!((hub.get(old), hub.topic_of(old)), (None, None));
     assert_eq!((hub.get(new), hub.topic_of(new)), (Some(&2), Some(&room)));
     assert_ne!(old, new);
 }
@@ -96,14 +99,14 @@ fn churn_leaves_nothing_behind() {
     for n in 0..10_000 {
         let id = hub.join(&topic(&alloc::format!("room:{n}")), Serializer::V2, n).unwrap();
         assert_eq!((id.0.slot, hub.topics.at(0).map(|(_, topic)| topic.roll.len())), (0, Some(1)));
-        hub.leave(id);
+        assert_eq!(told(hub.leave(id).unwrap().diff), [0; 0]);
     }
     assert_eq!((hub.total_members(), hub.topic_count(), hub.names.len()), (0, 0, 0));
 }
 
 #[test]
 fn a_full_hub_lets_nobody_in_until_somebody_leaves() {
-    let mut hub = Hub::new(HubConfig { members: 2 }, 7);
+    let mut hub = Hub::new(HubConfig { members: 2, ..HubConfig::default() }, 7);
     let ids = ["a", "b"].map(|name| hub.join(&topic(name), Serializer::V2, 0).unwrap());
     assert_eq!(hub.join(&topic("c"), Serializer::V2, 0), Err(HubFull { limit: 2 }));
     assert_eq!(hub.topic_count(), 2);
