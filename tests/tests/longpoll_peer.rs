@@ -1,8 +1,7 @@
 //! The server's half of long-poll alone: which exchange is answered when, and with what.
 
 use rejoin_core::http::HttpId;
-use rejoin_core::phoenix::{LongPollBody, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse};
-use rejoin_core::wire::Serializer;
+use rejoin_core::phoenix::{LongPollBody, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse, RequestHead};
 use rejoin_core::{ConnId, Frame, Text, Timestamp, TransportAction, TransportEvent};
 
 const CONN: ConnId = ConnId::new(3);
@@ -217,23 +216,24 @@ fn much_to_say_is_said_in_several_responses() {
 #[test]
 fn the_head_of_a_request_says_what_is_asked() {
     let call = |method: &str, target: &str, headers: &[(&'static str, &'static str)]| {
-        LongPollCall::of(method, target, headers.iter().copied())
+        LongPollCall::of(&RequestHead::new(method, target, headers.iter().copied()))
     };
-    let poll = |token: Option<&str>, serializer| LongPollCall::Poll { token: token.map(Text::from), serializer };
-    assert_eq!(call("GET", "/socket/longpoll?vsn=2.0.0&token=a%2Fb", &[]), poll(Some("a/b"), Serializer::V2));
-    assert_eq!(call("GET", "/socket/longpoll", &[]), poll(None, Serializer::V1));
+    let poll = |token: Option<&str>| LongPollCall::Poll { token: token.map(Text::from) };
+    assert_eq!(call("GET", "/socket/longpoll?vsn=2.0.0&token=a%2Fb", &[]), poll(Some("a/b")));
+    assert_eq!(call("GET", "/socket/longpoll", &[]), poll(None));
     let header = [("X-Phoenix-LongPoll-Token", "new")];
-    assert_eq!(call("GET", "/socket/longpoll?token=old&vsn=1.0.0", &header), poll(Some("new"), Serializer::V1));
+    assert_eq!(call("GET", "/socket/longpoll?token=old&vsn=1.0.0", &header), poll(Some("new")));
 
     let push = |body| LongPollCall::Push { token: Some("t".into()), body };
     let ndjson = [("Content-Type", "application/x-ndjson; charset=utf-8")];
     assert_eq!(call("POST", "/l?vsn=9&token=t", &ndjson), push(LongPollBody::Lines));
     assert_eq!(call("POST", "/l?token=t", &[("content-type", "application/json")]), push(LongPollBody::Whole));
 
-    let LongPollCall::Answered(refused) = call("GET", "/l?vsn=9.0.0", &[]) else { panic!("a vsn of nobody's") };
-    assert_eq!((refused.status, body(&refused)), (200, r#"{"status":403}"#.into()));
-    let LongPollCall::Answered(bad) = call("DELETE", "/l", &[]) else { panic!("no method of ours") };
-    assert_eq!(bad.status, 400);
+    for method in ["DELETE", "HEAD", "PUT", "get", ""] {
+        let LongPollCall::Answered(bad) = call(method, "/l", &[]) else { panic!("no method of ours: {method}") };
+        assert_eq!(bad.status, 405);
+        assert!(bad.headers.contains(&("allow".into(), "GET, POST, OPTIONS".into())), "{method}");
+    }
     let asked = [("Access-Control-Request-Headers", "content-type, x-phoenix-authtoken")];
     let LongPollCall::Answered(preflight) = call("OPTIONS", "/l", &asked) else { panic!("a preflight") };
     let header = |name: &str| preflight.headers.iter().find(|(key, _)| &**key == name).map(|(_, value)| &**value);
@@ -247,7 +247,7 @@ fn nothing_shows_a_token() {
     let mut peer = LongPollPeer::new(LongPollConfig::default(), CONN, "s3cret", Timestamp::ZERO);
     peer.poll(secs(1), get(1));
     peer.poll(secs(1), get(2));
-    let call = LongPollCall::of("GET", "/l?token=s3cret", []);
+    let call = LongPollCall::of(&RequestHead::new("GET", "/l?token=s3cret", [("x-api-key", "s3cret")]));
     let shown = format!("{peer:?} {call:?} {:?}", LongPollResponse::opened("s3cret"));
     assert!(!shown.contains("s3cret"), "{shown}");
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rejoin_core::http::{HttpError, HttpId, HttpMethod, HttpRequest, HttpResponse};
-use rejoin_core::phoenix::{LongPoll, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse, ServerConfig};
+use rejoin_core::phoenix::{
+    LongPoll, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse, RequestHead, ServerConfig, UpgradeConfig,
+};
 use rejoin_core::wire::Serializer;
 use rejoin_core::{ConnId, ConnectRequest, Frame, Machine, Text, Timestamp, TransportAction, TransportEvent};
 use rejoin_recording::{Dir, Row};
@@ -284,22 +286,26 @@ impl Server {
         let headers = row.rest.get("headers").and_then(Value::as_object).into_iter().flatten();
         let headers = headers.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()));
         let session = |token: Option<Text>| token.filter(|token| self.sessions.contains_key(token));
-        let answer = match LongPollCall::of(row.method.as_deref().unwrap(), path, headers) {
+        let head = RequestHead::new(row.method.as_deref().unwrap(), path, headers);
+        let answer = match LongPollCall::of(&head) {
             LongPollCall::Answered(response) => response,
             // What the recorded application refuses.
-            LongPollCall::Poll { token: Some(token), .. } if token == "bad" => LongPollResponse::forbidden(),
-            LongPollCall::Poll { token, serializer } => match session(token) {
+            LongPollCall::Poll { token: Some(token) } if token == "bad" => LongPollResponse::forbidden(),
+            LongPollCall::Poll { token } => match session(token) {
                 Some(token) => return self.exchange(&token, |peer| peer.poll(now, HttpId::new(number))),
-                None => {
-                    let token = Text::from(opened_as.unwrap());
-                    let mut config = LongPollConfig::default();
-                    config.window = self.window;
-                    let peer = LongPollPeer::new(config, Host::CONN, token.clone(), now);
-                    let mut host = ServerConfig::new(serializer);
-                    host.idle_timeout = None;
-                    self.sessions.insert(token.clone(), (peer, Host::with(host)));
-                    LongPollResponse::opened(&token)
-                }
+                None => match UpgradeConfig::default().admit(&head) {
+                    Ok(admission) => {
+                        let token = Text::from(opened_as.unwrap());
+                        let mut config = LongPollConfig::default();
+                        config.window = self.window;
+                        let peer = LongPollPeer::new(config, Host::CONN, token.clone(), now);
+                        let mut host = ServerConfig::new(admission.serializer);
+                        host.idle_timeout = None;
+                        self.sessions.insert(token.clone(), (peer, Host::with(host)));
+                        LongPollResponse::opened(&token)
+                    }
+                    Err(refused) => refused,
+                },
             },
             LongPollCall::Push { token, body } => match session(token) {
                 Some(token) => {
@@ -424,11 +430,12 @@ fn the_servers_half_lets_the_scripted_supabase_give_the_recorded_answers() {
         }
         let headers = row.rest.get("headers").and_then(Value::as_object).into_iter().flatten();
         let headers = headers.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()));
-        match LongPollCall::of(row.method.as_deref().unwrap(), row.path.as_deref().unwrap(), headers) {
-            LongPollCall::Poll { token: None, .. } => {
+        let head = RequestHead::new(row.method.as_deref().unwrap(), row.path.as_deref().unwrap(), headers);
+        match LongPollCall::of(&head) {
+            LongPollCall::Poll { token: None } => {
                 answers.insert(number, LongPollResponse::opened(&token));
             }
-            LongPollCall::Poll { token: Some(shown), .. } if token == shown.as_str() => {
+            LongPollCall::Poll { token: Some(shown) } if token == shown.as_str() => {
                 polls.poll(now, HttpId::new(number));
             }
             LongPollCall::Push { token: Some(shown), body: kind } if token == shown.as_str() => {

@@ -55,4 +55,7 @@ pub use server_event::{EndReason, Limit, ServerEvent, ServerPushError, ServerSta
 pub use session::Session;
 pub use shared_frame::SharedFrame;
 pub use transport::Transport;
-pub use upgrade::{UnsupportedVsn, serializer_of};
+pub use upgrade::{
+    Admission, AllowedOrigin, Decision, OriginError, OriginPolicy, Params, RequestHead, ResponseHead, Token,
+    TokenSource, UnsupportedVsn, Upgrade, UpgradeConfig, serializer_of,
+};

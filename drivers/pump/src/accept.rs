@@ -3,14 +3,13 @@
 use std::fmt;
 
 use async_tungstenite::WebSocketStream;
-use async_tungstenite::tungstenite::Error;
-use async_tungstenite::tungstenite::handshake::server::{Request, Response, create_response, write_response};
-use async_tungstenite::tungstenite::http::StatusCode;
-use async_tungstenite::tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
+use async_tungstenite::tungstenite::handshake::server::{Request, write_response};
+use async_tungstenite::tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
+use async_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response, StatusCode, Version};
 use async_tungstenite::tungstenite::protocol::Role;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::AsyncWriteExt as _;
-use rejoin_core::phoenix::serializer_of;
+use rejoin_core::phoenix::{Admission, Decision, Params, RequestHead, ResponseHead, Token, UpgradeConfig};
 use rejoin_core::wire::Serializer;
 use ureq_proto::parser::try_parse_request;
 
@@ -27,35 +26,51 @@ const HEADERS: usize = 128;
 pub struct AcceptOptions {
     /// The path of the socket; default `/socket/websocket`. Another is answered with 404.
     pub path: String,
+    /// Who may come in.
+    pub upgrade: UpgradeConfig,
     /// The largest message to accept, in bytes; default 16 MiB.
     pub frame_bytes: usize,
 }
 
 impl Default for AcceptOptions {
     fn default() -> Self {
-        Self { path: "/socket/websocket".into(), frame_bytes: 16 << 20 }
+        Self { path: "/socket/websocket".into(), upgrade: UpgradeConfig::default(), frame_bytes: 16 << 20 }
     }
 }
 
 /// A socket that was let in.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct Accepted<Io> {
     /// The socket.
     pub websocket: WebSocketStream<ReadAhead<Io>>,
     /// How its client writes messages.
     pub serializer: Serializer,
+    /// The token of its client, which nobody has verified here.
+    pub token: Option<Token>,
+    /// The parameters of the request. They may carry credentials.
+    pub params: Params,
     /// Path and query of the request. The query may carry credentials.
     pub target: String,
 }
 
-/// Reads the upgrade request and answers it: 404 for another path, 403 with an empty body for a
-/// `vsn` that nobody speaks, as Phoenix does. [`UpgradeRequest`] leaves the answer to the host.
+/// Without the credentials that it may carry.
+impl<Io> fmt::Debug for Accepted<Io> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepted")
+            .field("serializer", &self.serializer)
+            .field("token", &self.token)
+            .field("params", &self.params)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads the request and answers it as [`UpgradeConfig::decide`] says, or with 404 for another path.
+/// [`UpgradeRequest`] leaves the answer to the host.
 ///
 /// Waits for as long as the client takes; put a deadline around it.
 ///
 /// # Errors
-/// If the request was refused or is not an upgrade.
+/// If the request was refused, cannot be read, or the stream ended.
 pub async fn accept<Io>(io: Io, options: &AcceptOptions) -> Result<Accepted<Io>, AcceptError>
 where
     Io: AsyncRead + AsyncWrite + Unpin,
@@ -79,49 +94,73 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Incoming<Io> {
     /// around it.
     ///
     /// # Errors
-    /// If the stream ended, the head has more than 64 KiB, or the request is for a WebSocket but is
-    /// no upgrade.
+    /// If the stream ended, the head has more than 64 KiB, or a request for a WebSocket is followed
+    /// by something else.
     pub async fn read(io: Io) -> Result<Self, AcceptError> {
-        let mut connection = Connection::new(io);
-        let len = connection.read_head(HEAD_BYTES).await.map_err(|error| AcceptError::Handshake(error.to_string()))?;
-        let request = match try_parse_request::<HEADERS>(&connection.incoming) {
-            Ok(Some((_, request))) if has_token(request.headers(), UPGRADE, "websocket") => request,
+        let (connection, len) = read_head(io).await?;
+        match parse(&connection.incoming) {
+            Some(request) if has_token(request.headers(), UPGRADE, "websocket") => {
+                UpgradeRequest::of(connection, len, request).map(Self::Upgrade)
+            }
             // Whatever is wrong with it is told in HTTP.
-            _ => return Ok(Self::Http(HttpConnection::new(connection))),
-        };
+            _ => Ok(Self::Http(HttpConnection::new(connection))),
+        }
+    }
+}
+
+/// A request that was read and waits for its answer, for as long as the host likes.
+///
+/// ```
+/// use rejoin_pump::core::phoenix::{Decision, ResponseHead, Token};
+/// use rejoin_pump::{AcceptError, AcceptOptions, Accepted, UpgradeRequest};
+/// # use futures_util::{AsyncRead, AsyncWrite};
+///
+/// async fn welcome<Io>(io: Io, is_good: impl Fn(&Token) -> bool) -> Result<Accepted<Io>, AcceptError>
+/// where
+///     Io: AsyncRead + AsyncWrite + Unpin,
+/// {
+///     let (request, options) = (UpgradeRequest::read(io).await?, AcceptOptions::default());
+///     let decision = match request.decide(&options) {
+///         Decision::Accept(upgrade) if !upgrade.admission.token.as_ref().is_some_and(is_good) => {
+///             Decision::Refuse(ResponseHead::forbidden())
+///         }
+///         decision => decision,
+///     };
+///     request.answer_with(decision, options.frame_bytes).await
+/// }
+/// ```
+pub struct UpgradeRequest<Io> {
+    io: ReadAhead<Io>,
+    request: Request,
+    target: String,
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> UpgradeRequest<Io> {
+    /// Reads it, whatever it asks for. Waits for as long as the client takes; put a deadline around
+    /// it.
+    ///
+    /// # Errors
+    /// If it is no HTTP request, has a head of more than 64 KiB, is followed by something else, or
+    /// the stream ended.
+    pub async fn read(io: Io) -> Result<Self, AcceptError> {
+        let (connection, len) = read_head(io).await?;
+        let request = parse(&connection.incoming).ok_or_else(|| AcceptError::Handshake("it is no HTTP".into()))?;
+        Self::of(connection, len, request)
+    }
+
+    fn of(connection: Connection<Io>, len: usize, request: Request) -> Result<Self, AcceptError> {
         if connection.incoming.len() > len {
             // What a client says before it is let in is no part of the conversation.
             return Err(AcceptError::Handshake("the request is followed by something else".into()));
         }
-        let response = create_response(&request).map_err(not_an_upgrade)?;
-        Ok(Self::Upgrade(UpgradeRequest { io: ReadAhead::new(connection.into_io()), request, response }))
-    }
-}
-
-/// An upgrade request that was read and waits for its answer, for as long as the host likes.
-pub struct UpgradeRequest<Io> {
-    io: ReadAhead<Io>,
-    request: Request,
-    /// What lets it in.
-    response: Response,
-}
-
-impl<Io: AsyncRead + AsyncWrite + Unpin> UpgradeRequest<Io> {
-    /// Reads it. Waits for as long as the client takes; put a deadline around it.
-    ///
-    /// # Errors
-    /// If it is no upgrade request, has a head of more than 64 KiB, or the stream ended.
-    pub async fn read(io: Io) -> Result<Self, AcceptError> {
-        match Incoming::read(io).await? {
-            Incoming::Upgrade(request) => Ok(request),
-            Incoming::Http(_) => Err(AcceptError::Handshake("no WebSocket is asked for".into())),
-        }
+        let target = request.uri().to_string();
+        Ok(Self { io: ReadAhead::new(connection.into_io()), request, target })
     }
 
     /// Path and query. The query may carry credentials.
     #[must_use]
-    pub fn target(&self) -> String {
-        self.request.uri().to_string()
+    pub fn target(&self) -> &str {
+        &self.target
     }
 
     /// Names, in lower case, and values of the headers that are text, credentials included.
@@ -129,41 +168,61 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> UpgradeRequest<Io> {
         self.request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
     }
 
+    /// The whole head, for [`UpgradeConfig::decide`].
+    #[must_use]
+    pub fn head(&self) -> RequestHead<'_> {
+        // In HTTP/1.0 nothing can be upgraded (RFC 9110, section 7.8).
+        let is_meant = |name: &HeaderName| self.request.version() >= Version::HTTP_11 || name != UPGRADE;
+        let headers = self.request.headers().iter().filter(|(name, _)| is_meant(name));
+        let headers = headers.map(|(name, value)| (name.as_str(), value));
+        RequestHead::new(self.request.method().as_str(), &self.target, headers)
+    }
+
+    /// What [`answer`](Self::answer) would answer, and who asks.
+    pub fn decide(&self, options: &AcceptOptions) -> Decision {
+        if self.request.uri().path() == options.path {
+            options.upgrade.decide(&self.head())
+        } else {
+            Decision::Refuse(ResponseHead::new(404))
+        }
+    }
+
     /// Answers as [`accept`] does.
     ///
     /// # Errors
     /// If it was refused, or the stream ended.
     pub async fn answer(self, options: &AcceptOptions) -> Result<Accepted<Io>, AcceptError> {
-        if self.request.uri().path() != options.path {
-            return Err(self.refuse(404, "not found").await);
-        }
-        self.accept(options.frame_bytes).await
+        let decision = self.decide(options);
+        self.answer_with(decision, options.frame_bytes).await
     }
 
-    /// Lets the client in. `frame_bytes` is the largest message to accept.
+    /// Lets the client in or refuses it, as was decided. `frame_bytes` is the largest message to
+    /// accept.
     ///
     /// # Errors
-    /// If nobody speaks its `vsn`, which is answered with 403 and an empty body, or the stream ended.
-    pub async fn accept(self, frame_bytes: usize) -> Result<Accepted<Io>, AcceptError> {
-        let target = self.target();
-        let Ok(serializer) = serializer_of(&target) else { return Err(self.refuse(403, "").await) };
-        let Self { mut io, response, .. } = self;
-        answer(&mut io, &response, "").await?;
+    /// If it was refused, or the stream ended.
+    pub async fn answer_with(self, decision: Decision, frame_bytes: usize) -> Result<Accepted<Io>, AcceptError> {
+        let upgrade = match decision {
+            Decision::Accept(upgrade) => upgrade,
+            Decision::Refuse(head) => return Err(self.end(&head, "").await),
+        };
+        let Self { mut io, target, .. } = self;
+        write(&mut io, &upgrade.response, None).await?;
         let config = websocket_config(frame_bytes);
         let websocket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        Ok(Accepted { websocket, serializer, target })
+        let Admission { serializer, token, params, .. } = upgrade.admission;
+        Ok(Accepted { websocket, serializer, token, params, target })
     }
 
     /// Answers with this status and body and ends the connection. Tells how that went: usually
     /// [`AcceptError::Refused`]. What is no status is answered as 500.
-    pub async fn refuse(mut self, status: u16, body: &str) -> AcceptError {
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = Response::new(());
-        *response.status_mut() = status;
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        match answer(&mut self.io, &response, body).await {
-            Ok(()) => AcceptError::Refused { status: status.as_u16() },
+    pub async fn refuse(self, status: u16, body: &str) -> AcceptError {
+        self.end(&ResponseHead::new(status), body).await
+    }
+
+    async fn end(mut self, head: &ResponseHead, body: &str) -> AcceptError {
+        match write(&mut self.io, head, Some(body)).await {
+            Ok(status) => AcceptError::Refused { status: status.as_u16() },
             Err(error) => error,
         }
     }
@@ -176,22 +235,46 @@ impl<Io> fmt::Debug for UpgradeRequest<Io> {
     }
 }
 
-async fn answer<Io>(io: &mut ReadAhead<Io>, response: &Response, body: &str) -> Result<(), AcceptError>
+/// Reads up to the end of the first request's head, and tells its length.
+async fn read_head<Io>(io: Io) -> Result<(Connection<Io>, usize), AcceptError>
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut connection = Connection::new(io);
+    let len = connection.read_head(HEAD_BYTES).await.map_err(|error| AcceptError::Handshake(error.to_string()))?;
+    Ok((connection, len))
+}
+
+fn parse(head: &[u8]) -> Option<Request> {
+    let (_, request) = try_parse_request::<HEADERS>(head).ok()??;
+    Some(request)
+}
+
+/// Writes the head, and the body if the connection ends with it.
+async fn write<Io>(io: &mut ReadAhead<Io>, head: &ResponseHead, body: Option<&str>) -> Result<StatusCode, AcceptError>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in &head.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    if let Some(body) = body {
+        response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
     let mut bytes = Vec::new();
-    write_response(&mut bytes, response).map_err(not_an_upgrade)?;
-    bytes.extend_from_slice(body.as_bytes());
+    write_response(&mut bytes, &response).map_err(|error| AcceptError::Handshake(error.to_string()))?;
+    bytes.extend_from_slice(body.unwrap_or_default().as_bytes());
     let written = async {
         io.write_all(&bytes).await?;
         io.flush().await
     };
-    written.await.map_err(|error| AcceptError::Handshake(error.to_string()))
-}
-
-fn not_an_upgrade(error: Error) -> AcceptError {
-    AcceptError::Handshake(error.to_string())
+    written.await.map_err(|error| AcceptError::Handshake(error.to_string()))?;
+    Ok(response.status())
 }
 
 /// Why a socket was not let in.
@@ -203,7 +286,7 @@ pub enum AcceptError {
         /// The HTTP status.
         status: u16,
     },
-    /// It was no upgrade request, or the stream ended.
+    /// It was no request that could be answered, or the stream ended.
     Handshake(String),
 }
 
@@ -211,7 +294,7 @@ impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { status } => write!(f, "the upgrade was answered with HTTP {status}"),
-            Self::Handshake(what) => write!(f, "not an upgrade: {what}"),
+            Self::Handshake(what) => write!(f, "the upgrade cannot be answered: {what}"),
         }
     }
 }
@@ -279,6 +362,12 @@ mod tests {
             assert_eq!(request.target(), "/s/websocket?apikey=secret&vsn=2.0.0");
             assert!(request.headers().any(|header| header == ("x-api-key", "secret")));
             assert!(!format!("{request:?}").contains("secret"));
+            let Decision::Accept(upgrade) = UpgradeConfig::default().decide(&request.head()) else {
+                panic!("it is good")
+            };
+            assert_eq!(upgrade.admission.token.as_ref().map(|token| token.expose()), Some("secret"));
+            assert_eq!(upgrade.admission.params.get("vsn").as_deref(), Some("2.0.0"));
+            assert!(!format!("{upgrade:?}").contains("secret"));
             let refused = block_on(request.refuse(401, r#"{"error":"no"}"#));
             assert_eq!(refused, AcceptError::Refused { status: 401 });
             let answer = String::from_utf8(hears).unwrap();
@@ -291,20 +380,56 @@ mod tests {
     #[test]
     fn a_request_that_is_let_in_is_answered_with_101() {
         let mut hears = Vec::new();
-        let accepted = block_on(read(UPGRADE, 100, &mut hears).unwrap().accept(1024)).unwrap();
+        let options = AcceptOptions { path: "/s/websocket".into(), ..AcceptOptions::default() };
+        let offers =
+            UPGRADE.replace("X-Api-Key: secret", "Sec-WebSocket-Protocol: phoenix, base64url.bearer.phx.c2VjcmV0");
+        let accepted = block_on(read(&offers, 100, &mut hears).unwrap().answer(&options)).unwrap();
         assert_eq!(accepted.serializer, Serializer::V2);
+        assert_eq!(accepted.token.as_ref().map(|token| token.expose()), Some("secret"));
+        assert_eq!(accepted.params.get("apikey").as_deref(), Some("secret"));
+        assert!(!format!("{accepted:?}").contains("secret"));
         drop(accepted);
-        let answer = String::from_utf8(hears).unwrap().to_lowercase();
-        assert!(answer.starts_with("http/1.1 101 "), "{answer}");
-        assert!(answer.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"), "{answer}");
+        let answer = String::from_utf8(hears).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{answer}");
+        assert!(answer.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{answer}");
+        assert!(answer.contains("sec-websocket-protocol: phoenix\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+        assert!(!answer.contains("c2VjcmV0"), "{answer}");
     }
 
     #[test]
-    fn what_is_no_upgrade_is_said_to_be_none() {
+    fn a_request_that_is_refused_hears_why_and_the_end() {
+        let (switch, other) = (("upgrade: websocket", 426), UPGRADE.replace("/s/", "/socket/"));
+        for (says, (header, status)) in [
+            (UPGRADE.to_owned(), ("", 404)),
+            (other.replace("GET", "PUT"), ("allow: GET", 405)),
+            (other.replace("Connection: Upgrade\r\n", ""), switch),
+            (other.replace("HTTP/1.1", "HTTP/1.0"), switch),
+            ("GET /socket/websocket HTTP/1.1\r\nHost: h\r\n\r\n".into(), switch),
+            (other.replace(": 13", ": 12"), ("sec-websocket-version: 13", 426)),
+            (other.replace("dGhl", "dG"), ("", 400)),
+            (other.replace("X-Api-Key: secret", "Origin: http://elsewhere"), ("", 403)),
+            (other.replace("vsn=2", "vsn=9"), ("", 403)),
+            (other.replace("secret", "%"), ("", 400)),
+        ] {
+            let mut hears = Vec::new();
+            let refused = block_on(accept(
+                Client { says: says.as_bytes(), at_a_time: 100, hears: &mut hears },
+                &AcceptOptions::default(),
+            ));
+            assert_eq!(refused.map(|_| ()), Err(AcceptError::Refused { status }), "{says}");
+            let answer = String::from_utf8(hears).unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+            assert!(answer.contains(&format!("\r\n{header}")), "{answer}");
+            assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+            assert!(answer.ends_with("\r\ncontent-length: 0\r\n\r\n"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_answered_is_said_to_be_no_request() {
         let long = format!("GET / HTTP/1.1\r\nA: {}", "x".repeat(HEAD_BYTES));
         let followed = format!("{UPGRADE}and more");
-        let plain = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-        for says in ["", "GET / HTTP/1.1\r\n", "\0\r\n\r\n", plain, &followed, &long] {
+        for says in ["", "GET / HTTP/1.1\r\n", "\0\r\n\r\n", &followed, &long] {
             let refused = read(says, 1000, &mut Vec::new()).map(|_| ());
             assert!(matches!(refused, Err(AcceptError::Handshake(_))), "{refused:?}: {says:.40}");
         }

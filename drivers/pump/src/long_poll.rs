@@ -11,7 +11,10 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::future::{Either, select};
-use rejoin_core::phoenix::{LongPollBody, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse};
+use rejoin_core::phoenix::{
+    Admission, LongPollBody, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse, Params, RequestHead, Token,
+    UpgradeConfig,
+};
 use rejoin_core::wire::Serializer;
 use rejoin_core::{ConnId, Timestamp};
 use ureq_proto::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -34,6 +37,8 @@ const EXCHANGES: usize = 8;
 pub struct LongPollOptions {
     /// The path of the endpoint; default `/socket/longpoll`. Another is answered with 404.
     pub path: String,
+    /// Who may begin a session.
+    pub upgrade: UpgradeConfig,
     /// Sessions at a time; default 10,000. A client that comes when there are as many is answered
     /// with 503.
     pub sessions: usize,
@@ -43,7 +48,12 @@ pub struct LongPollOptions {
 
 impl Default for LongPollOptions {
     fn default() -> Self {
-        Self { path: "/socket/longpoll".into(), sessions: 10_000, session: LongPollConfig::default() }
+        Self {
+            path: "/socket/longpoll".into(),
+            upgrade: UpgradeConfig::default(),
+            sessions: 10_000,
+            session: LongPollConfig::default(),
+        }
     }
 }
 
@@ -114,7 +124,7 @@ impl LongPollHub {
     }
 
     /// Answers the requests of one connection until it ends. `admit` is called with every session
-    /// that begins on it, to be served with [`serve_long_poll`](crate::serve_long_poll) in a task of
+    /// that may begin on it by [`LongPollOptions::upgrade`], to be served with [`serve_long_poll`](crate::serve_long_poll) in a task of
     /// its own; a session that is dropped instead is answered with Phoenix's 403.
     ///
     /// A client has a minute between two requests, and 30 seconds for saying one and for hearing
@@ -179,13 +189,16 @@ impl LongPollHub {
             return bare(StatusCode::NOT_FOUND);
         }
         let target = request.uri().to_string();
-        let headers = request.headers().iter();
-        let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let response = match LongPollCall::of(request.method().as_str(), &target, headers) {
+        let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value));
+        let head = RequestHead::new(request.method().as_str(), &target, headers);
+        let response = match LongPollCall::of(&head) {
             LongPollCall::Answered(response) => response,
-            LongPollCall::Poll { token, serializer } => match self.session(token.as_deref()) {
+            LongPollCall::Poll { token } => match self.session(token.as_deref()) {
                 Some(session) => exchange(&session, Call::Poll).await,
-                None => return self.begin(request, target, serializer, admit).await,
+                None => match self.shared.options.upgrade.admit(&head) {
+                    Ok(admission) => return self.begin(request, target, admission, admit).await,
+                    Err(response) => response,
+                },
             },
             LongPollCall::Push { token, body: kind } => match self.session(token.as_deref()) {
                 Some(session) => exchange(&session, Call::Push { kind, body: request.into_body() }).await,
@@ -201,7 +214,7 @@ impl LongPollHub {
         &self,
         request: Request<Bytes>,
         target: String,
-        serializer: Serializer,
+        admission: Admission,
         admit: &mut impl FnMut(LongPollSession),
     ) -> Response<Bytes> {
         if self.is_closed() {
@@ -219,7 +232,7 @@ impl LongPollHub {
         let seat = Seat { hub: self.clone(), token: token.clone() };
         let (served, is_served) = oneshot::channel();
         let (headers, config) = (request.into_parts().0.headers, self.shared.options.session.clone());
-        admit(LongPollSession { target, headers, serializer, config, exchanges, seat, served });
+        admit(LongPollSession { target, headers, admission, config, exchanges, seat, served });
         http_response(match is_served.await {
             Ok(()) => LongPollResponse::opened(&token),
             Err(oneshot::Canceled) => LongPollResponse::forbidden(),
@@ -247,7 +260,7 @@ impl fmt::Debug for LongPollHub {
 pub struct LongPollSession {
     target: String,
     headers: HeaderMap,
-    serializer: Serializer,
+    admission: Admission,
     config: LongPollConfig,
     exchanges: Receiver<Exchange>,
     seat: Seat,
@@ -270,7 +283,19 @@ impl LongPollSession {
     /// How its client writes messages.
     #[must_use]
     pub const fn serializer(&self) -> Serializer {
-        self.serializer
+        self.admission.serializer
+    }
+
+    /// The token of its client, which nobody has verified.
+    #[must_use]
+    pub const fn token(&self) -> Option<&Token> {
+        self.admission.token.as_ref()
+    }
+
+    /// The parameters of the first request. They may carry credentials.
+    #[must_use]
+    pub const fn params(&self) -> &Params {
+        &self.admission.params
     }
 
     /// Lets the client in.
@@ -285,7 +310,7 @@ impl LongPollSession {
 /// Without the credentials that it may carry.
 impl fmt::Debug for LongPollSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LongPollSession").field("serializer", &self.serializer).finish_non_exhaustive()
+        f.debug_struct("LongPollSession").field("admission", &self.admission).finish_non_exhaustive()
     }
 }
 

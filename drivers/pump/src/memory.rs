@@ -151,12 +151,15 @@ pub struct MemoryListener {
 
 impl MemoryListener {
     /// The next WebSocket, of any path; `None` once every runtime of the network is gone. Who asks
-    /// for something else or speaks a `vsn` that nobody does is refused.
+    /// for something else, or may not come in by the default
+    /// [`UpgradeConfig`](rejoin_core::phoenix::UpgradeConfig), is refused.
     pub async fn accept(&self) -> Option<Accepted<MemoryIo>> {
         loop {
             let request = UpgradeRequest::read(self.accept_io().await?).await;
-            let accepted = async { request?.accept(AcceptOptions::default().frame_bytes).await }.await;
-            if let Ok(accepted) = accepted {
+            let Ok(request) = request else { continue };
+            let AcceptOptions { upgrade, frame_bytes, .. } = AcceptOptions::default();
+            let decision = upgrade.decide(&request.head());
+            if let Ok(accepted) = request.answer_with(decision, frame_bytes).await {
                 return Some(accepted);
             }
         }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use rejoin_core::http::{HttpId, HttpRequest};
-use rejoin_core::phoenix::{LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse, ServerConfig, ServerSession};
+use rejoin_core::phoenix::{
+    LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse, RequestHead, ServerConfig, ServerSession,
+    UpgradeConfig,
+};
 use rejoin_core::wire::Serializer;
 use rejoin_core::{ConnId, Machine, Text, Timestamp};
 
@@ -31,16 +34,17 @@ impl Gateway {
         let id = HttpId::new(number);
         let target = request.url.strip_prefix("http://sim").unwrap_or_default();
         let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let (token, response) = match LongPollCall::of(request.method.as_str(), target, headers) {
-            LongPollCall::Poll { token, serializer } => {
-                match token.and_then(|token| self.sites.get_key_value(&token)) {
-                    Some((token, _)) => (token.clone(), None),
-                    None => {
-                        let token = self.admit(now, serializer);
-                        (token.clone(), Some(LongPollResponse::opened(&token)))
-                    }
+        let head = RequestHead::new(request.method.as_str(), target, headers);
+        let (token, response) = match LongPollCall::of(&head) {
+            LongPollCall::Poll { token } => match token.and_then(|token| self.sites.get_key_value(&token)) {
+                Some((token, _)) => (token.clone(), None),
+                None => {
+                    let admission = UpgradeConfig::default().admit(&head);
+                    let admission = admission.map_err(|refused| format!("the client is not let in: {refused:?}"))?;
+                    let token = self.admit(now, admission.serializer);
+                    (token.clone(), Some(LongPollResponse::opened(&token)))
                 }
-            }
+            },
             LongPollCall::Push { token, body } => {
                 let token = token.unwrap_or_default();
                 match self.sites.get_mut(&token) {

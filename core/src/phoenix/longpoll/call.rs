@@ -2,10 +2,8 @@
 
 use super::TOKEN_HEADER;
 use super::response::LongPollResponse;
-use crate::phoenix::endpoint::percent_decode;
-use crate::phoenix::upgrade::serializer_of;
+use crate::phoenix::upgrade::{RequestHead, last};
 use crate::text::Text;
-use crate::wire::Serializer;
 use core::fmt;
 
 /// A request to a path that ends in `/longpoll`. The table of sessions by their tokens is the host's.
@@ -13,13 +11,12 @@ use core::fmt;
 #[non_exhaustive]
 pub enum LongPollCall {
     /// A GET: to be handed to the [`LongPollPeer`](super::LongPollPeer) of this token. Without a
-    /// token, or with one that the host does not know, it asks for a new session, which is
-    /// answered with [`LongPollResponse::opened`] or [`LongPollResponse::forbidden`].
+    /// token, or with one that the host does not know, it asks for a new session:
+    /// [`UpgradeConfig::admit`](crate::phoenix::UpgradeConfig::admit) tells for whom. The answer is
+    /// [`LongPollResponse::opened`] or [`LongPollResponse::forbidden`].
     Poll {
         /// Which session.
         token: Option<Text>,
-        /// How a new session's messages are to be written.
-        serializer: Serializer,
     },
     /// A POST: its body is to be handed to the peer of this token. For a token that the host does
     /// not know the answer is [`LongPollResponse::gone`].
@@ -44,30 +41,23 @@ pub enum LongPollBody {
 }
 
 impl LongPollCall {
-    /// Reads the head of a request: its method, its target such as `/socket/longpoll?vsn=2.0.0`, and
-    /// its headers, whose names may have any case.
+    /// Reads the head of a request to a target such as `/socket/longpoll?vsn=2.0.0`.
     ///
     /// The token is taken from the header `x-phoenix-longpoll-token`, else from the query.
     #[must_use]
-    pub fn of<'h>(method: &str, target: &str, headers: impl IntoIterator<Item = (&'h str, &'h str)>) -> Self {
-        let (mut token, mut content_type, mut asked_headers) = (None, "", "");
-        for (name, value) in headers {
-            match name {
-                name if name.eq_ignore_ascii_case(TOKEN_HEADER) => token = Some(Text::from(value)),
-                name if name.eq_ignore_ascii_case("content-type") => content_type = value,
-                name if name.eq_ignore_ascii_case("access-control-request-headers") => asked_headers = value,
-                _ => {}
+    pub fn of(request: &RequestHead<'_>) -> Self {
+        let header = |name| request.last(name).map(Text::from);
+        let token = || header(TOKEN_HEADER).or_else(|| Some(last(request.query(), "token")?.ok()?.as_ref().into()));
+        match request.method() {
+            "GET" => Self::Poll { token: token() },
+            "POST" => {
+                Self::Push { token: token(), body: LongPollBody::of(request.last("content-type").unwrap_or_default()) }
             }
-        }
-        let token = token.or_else(|| token_of(target));
-        match method {
-            "GET" => match serializer_of(target) {
-                Ok(serializer) => Self::Poll { token, serializer },
-                Err(_) => Self::Answered(LongPollResponse::forbidden()),
-            },
-            "POST" => Self::Push { token, body: LongPollBody::of(content_type) },
-            "OPTIONS" => Self::Answered(LongPollResponse::preflight(printable(asked_headers))),
-            _ => Self::Answered(LongPollResponse::bare(400)),
+            "OPTIONS" => {
+                let asked_headers = request.last("access-control-request-headers").unwrap_or_default();
+                Self::Answered(LongPollResponse::preflight(printable(asked_headers)))
+            }
+            _ => Self::Answered(LongPollResponse::not_allowed()),
         }
     }
 }
@@ -76,10 +66,7 @@ impl LongPollCall {
 impl fmt::Debug for LongPollCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Poll { token, serializer } => {
-                let token = token.as_ref().map(|_| ..);
-                f.debug_struct("Poll").field("token", &token).field("serializer", serializer).finish()
-            }
+            Self::Poll { token } => f.debug_struct("Poll").field("token", &token.as_ref().map(|_| ..)).finish(),
             Self::Push { token, body } => {
                 let token = token.as_ref().map(|_| ..);
                 f.debug_struct("Push").field("token", &token).field("body", body).finish()
@@ -94,12 +81,6 @@ impl LongPollBody {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("application/x-ndjson") { Self::Lines } else { Self::Whole }
     }
-}
-
-fn token_of(target: &str) -> Option<Text> {
-    let (_, query) = target.split_once('?')?;
-    let token = query.split('&').filter_map(|pair| pair.strip_prefix("token=")).next_back()?;
-    percent_decode(token).map(Text::from)
 }
 
 /// What may be repeated in a header; nothing if it is not all of it.

@@ -57,8 +57,15 @@ impl LongPollResponse {
     }
 
     /// Without a body, and of this HTTP status.
-    pub(super) fn bare(status: u16) -> Self {
+    pub(in crate::phoenix) fn bare(status: u16) -> Self {
         Self { status, headers: Vec::from([allow_origin(), no_store()]), body: Bytes::new() }
+    }
+
+    /// To a method that long-poll has not: HTTP 405. Phoenix says 400.
+    pub(super) fn not_allowed() -> Self {
+        let mut response = Self::bare(405);
+        response.headers.push((Text::from_static("allow"), Text::from_static("GET, POST, OPTIONS")));
+        response
     }
 
     /// To a browser that asks whether it may send these headers from another origin.

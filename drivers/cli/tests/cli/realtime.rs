@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use async_channel::{Receiver, Sender};
 use futures_lite::Stream;
+use rejoin_core::phoenix::UpgradeConfig;
 use rejoin_core::{ConnId, Payload, Text, Timestamp};
 use rejoin_pump::{Bridge, Clock, Pump, Runtime, UpgradeRequest};
 use rejoin_sim::supabase::{Broken, Commons, PeerConfig, PeerEvent, Refused, Spread, SupabasePeer, Upgrade, Upgrades};
@@ -211,7 +212,7 @@ async fn host(shared: Arc<Shared>, tcp: Async<TcpStream>) {
     let Ok(request) = UpgradeRequest::read(rejoin_smol::plain(tcp)).await else { return };
     let headers: Vec<(Text, Text)> = request.headers().map(|(name, value)| (name.into(), value.into())).collect();
     let config = shared.config_now();
-    let upgrade = match shared.check(&config, &request.target(), &headers) {
+    let upgrade = match shared.check(&config, request.target(), &headers) {
         Ok(upgrade) => upgrade,
         Err(refused) => {
             smol::Timer::after(refused.delay).await;
@@ -222,7 +223,8 @@ async fn host(shared: Arc<Shared>, tcp: Async<TcpStream>) {
     let runtime = SmolRuntime::default();
     let clock = Clock::new(runtime.now());
     let frame_bytes = config.frame_bytes * 2;
-    let Ok(accepted) = request.accept(frame_bytes).await else { return };
+    let decision = UpgradeConfig::default().decide(&request.head());
+    let Ok(accepted) = request.answer_with(decision, frame_bytes).await else { return };
     let (conn, peer, orders) = shared.peer(config, upgrade);
     let bridge = PeerBridge { conn, shared: shared.clone(), orders };
     Pump::new(peer, bridge, runtime, clock, frame_bytes).with_socket(conn, accepted.websocket).await;

@@ -10,7 +10,7 @@ use std::task::Poll;
 use async_channel::Sender;
 use futures_util::future::join;
 use futures_util::stream::{FuturesUnordered, Stream};
-use rejoin_core::phoenix::{ServerChannelId, ServerConfig, ServerEvent, Status};
+use rejoin_core::phoenix::{ServerChannelId, ServerConfig, ServerEvent, Status, UpgradeConfig};
 use rejoin_core::{ConnId, Payload, Text};
 use rejoin_pump::memory::{MemoryIo, MemoryListener, MemoryRuntime};
 use rejoin_pump::{Incoming, LongPollHub, LongPollSession, Peer, PeerEvents, serve, serve_long_poll};
@@ -82,7 +82,8 @@ impl Server {
                 let _ = request.refuse(502, "no upgrades here").await;
             }
             Ok(Incoming::Upgrade(request)) => {
-                let Ok(accepted) = request.accept(1 << 20).await else { return };
+                let decision = UpgradeConfig::default().decide(&request.head());
+                let Ok(accepted) = request.answer_with(decision, 1 << 20).await else { return };
                 let config = ServerConfig::new(accepted.serializer);
                 let (peer, events, pump) = serve(accepted.websocket, self.conn(), config, runtime);
                 join(pump, self.host(peer, events)).await;

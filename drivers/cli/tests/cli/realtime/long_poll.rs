@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_channel::{Receiver, Sender};
 use futures_lite::future::or;
 use rejoin_core::http::HttpId;
-use rejoin_core::phoenix::{LongPollBody, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse};
+use rejoin_core::phoenix::{LongPollBody, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse, RequestHead};
 use rejoin_core::{Machine, Timestamp};
 use rejoin_sim::supabase::SupabasePeer;
 use smol::Timer;
@@ -33,7 +33,7 @@ impl Shared {
     /// Answers a request when there is something to say.
     pub(super) async fn polled(self: &Arc<Self>, request: Request) -> Response {
         let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let (token, call) = match LongPollCall::of(&request.method, &request.target, headers) {
+        let (token, call) = match LongPollCall::of(&RequestHead::new(&request.method, &request.target, headers)) {
             LongPollCall::Poll { token, .. } => (token, Call::Poll),
             LongPollCall::Push { token, body } => (token, Call::Push(body, request.body.clone())),
             LongPollCall::Answered(response) => return response.into(),

@@ -1,24 +1,31 @@
-//! What an upgrade request's query says: pure, so that any HTTP stack can ask.
+//! The version of the protocol that a client asks for, which decides how messages are written.
 
 use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 
-use super::endpoint::percent_decode;
+use super::params::last;
 use crate::wire::Serializer;
 
 /// The serializer that a request target such as `/socket/websocket?vsn=2.0.0` asks for.
 ///
 /// No `vsn` at all is 1.0.0, as in Phoenix. Phoenix answers an unsupported one with HTTP 403 and an
-/// empty body (specification, section 1.2 and Appendix C).
+/// empty body (specification, section 1.2 and Appendix C). [`UpgradeConfig`](super::UpgradeConfig)
+/// looks at the rest of the request too.
 ///
 /// # Errors
 /// If there is a `vsn` that is neither `1.0.x` nor `2.0.x`.
 pub fn serializer_of(target: &str) -> Result<Serializer, UnsupportedVsn> {
-    let query = target.split_once('?').map_or("", |(_, query)| query);
-    let vsn = query.split('&').filter_map(|pair| pair.strip_prefix("vsn=")).next_back();
-    let Some(vsn) = vsn else { return Ok(Serializer::V1) };
-    percent_decode(vsn).and_then(|vsn| vsn.parse().ok()).ok_or_else(|| UnsupportedVsn::of(vsn))
+    serializer(target.split_once('?').map_or("", |(_, query)| query))
+}
+
+/// The same of the query alone.
+pub(super) fn serializer(query: &str) -> Result<Serializer, UnsupportedVsn> {
+    match last(query, "vsn") {
+        None => Ok(Serializer::V1),
+        Some(Ok(vsn)) => vsn.parse(),
+        Some(Err(vsn)) => Err(UnsupportedVsn::of(vsn)),
+    }
 }
 
 /// `1.0.x` or `2.0.x`, as Phoenix itself matches a `vsn`.
@@ -78,6 +85,9 @@ mod tests {
             ("/socket/websocket?vsn=", None),
             ("/socket/websocket?vsn=2.0.", None),
             ("/socket/websocket?vsn=%", None),
+            ("/socket/websocket?vsn", None),
+            ("/socket/websocket?vsn=2.0.0&vsn=3", None),
+            ("/socket/websocket?vsn=3&%76sn=2.0.0", Some(Serializer::V2)),
         ] {
             assert_eq!(serializer_of(target).ok(), serializer, "{target}");
         }
