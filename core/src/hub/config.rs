@@ -9,11 +9,14 @@ pub struct HubConfig {
     pub members: usize,
     /// How much presence there may be.
     pub presence: TrackLimits,
+    /// How much of what is broadcast is kept for members who were away; default `None`, nothing. Presence
+    /// is never kept: a state says more than all the diffs before it.
+    pub history: Option<HistoryLimits>,
 }
 
 impl Default for HubConfig {
     fn default() -> Self {
-        Self { members: 1_000_000, presence: TrackLimits::default() }
+        Self { members: 1_000_000, presence: TrackLimits::default(), history: None }
     }
 }
 
@@ -52,11 +55,34 @@ impl Default for TrackLimits {
     }
 }
 
-/// What did not reach somebody, counted since the hub began.
+/// How much of what is broadcast is kept. The oldest messages of a topic make room for the newest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HistoryLimits {
+    /// Messages of one topic; default 100.
+    pub messages: usize,
+    /// Bytes of the messages of one topic, as they are under vsn 2.0.0; default 1 MiB.
+    pub bytes: usize,
+    /// Topics without members whose history is kept all the same; default 1,000. The one that has been
+    /// without members for the longest time is forgotten first, and counted in
+    /// [`HubStats::forgotten`].
+    pub idle_topics: usize,
+}
+
+impl Default for HistoryLimits {
+    fn default() -> Self {
+        Self { messages: 100, bytes: 1 << 20, idle_topics: 1_000 }
+    }
+}
+
+/// What was left out, counted since the hub began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HubStats {
     /// Messages that a member was not sent because its serializer cannot say them: bytes under vsn
     /// 1.0.0, or bytes with a topic or an event of more than 255 bytes.
     pub skipped: u64,
+    /// Histories of topics without members that had to make room for another. Whoever comes back to such a
+    /// topic recovers nothing.
+    pub forgotten: u64,
 }

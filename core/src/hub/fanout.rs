@@ -1,7 +1,7 @@
 //! One message on its way to many: encoded when the first who needs that encoding is reached.
 
 use super::MemberId;
-use super::members::{Members, Roll, Walk};
+use super::members::Walk;
 use crate::machine::Frame;
 use crate::payload::Payload;
 use crate::text::Text;
@@ -44,6 +44,7 @@ pub struct Fanout<'h, M> {
     members: Walk<'h, M>,
     except: Option<MemberId>,
     message: Message,
+    offset: Option<u64>,
     v1: Encoded,
     v2: Encoded,
     skipped: &'h mut u64,
@@ -57,14 +58,28 @@ enum Encoded {
 }
 
 impl<'h, M> Fanout<'h, M> {
-    pub(super) fn new(
-        members: &'h Members<M>,
-        roll: Roll,
-        except: Option<MemberId>,
-        message: Message,
-        skipped: &'h mut u64,
-    ) -> Self {
-        Self { members: members.of(roll), except, message, v1: Encoded::NotYet, v2: Encoded::NotYet, skipped }
+    pub(super) const fn new(members: Walk<'h, M>, message: Message, skipped: &'h mut u64) -> Self {
+        let (v1, v2) = (Encoded::NotYet, Encoded::NotYet);
+        Self { members, except: None, message, offset: None, v1, v2, skipped }
+    }
+
+    pub(super) const fn except(mut self, member: Option<MemberId>) -> Self {
+        self.except = member;
+        self
+    }
+
+    pub(super) fn recorded(mut self, recorded: Option<(u64, Frame)>) -> Self {
+        if let Some((offset, frame)) = recorded {
+            (self.offset, self.v2) = (Some(offset), Encoded::As(frame));
+        }
+        self
+    }
+
+    /// The number that the message has in the history of its topic, if it is kept there; see
+    /// [`Position::offset`](super::Position::offset).
+    #[must_use]
+    pub const fn offset(&self) -> Option<u64> {
+        self.offset
     }
 
     fn encoded(&mut self, serializer: Serializer) -> Option<Frame> {

@@ -7,8 +7,10 @@
 mod config;
 mod error;
 mod fanout;
+mod history;
 mod members;
 mod presence;
+mod recording;
 mod refs;
 mod stamp;
 #[cfg(test)]
@@ -17,9 +19,11 @@ mod tracking;
 
 use alloc::collections::BTreeMap;
 
-pub use config::{HubConfig, HubStats, TrackLimits};
+pub use config::{HistoryLimits, HubConfig, HubStats, TrackLimits};
 pub use error::{HubFull, TrackError};
 pub use fanout::{Broadcast, Fanout};
+use history::{Archive, Log};
+pub use history::{History, Position, Recorded};
 use members::{Member, Members, Roll};
 use presence::Presence;
 use refs::Refs;
@@ -56,6 +60,7 @@ pub struct Hub<M> {
     topics: Slab<Topic>,
     /// Ordered, and not hashed, because strangers choose the names.
     names: BTreeMap<Text, Key>,
+    archive: Archive,
     refs: Refs,
     stats: HubStats,
 }
@@ -65,6 +70,8 @@ struct Topic {
     name: Text,
     roll: Roll,
     presence: Presence,
+    /// If history is kept.
+    log: Option<Log>,
 }
 
 /// Names a member of one topic, from `join` to `leave`. Never used again.
@@ -85,7 +92,7 @@ pub struct Left<'h, M> {
 impl<M> Hub<M> {
     /// A hub without topics.
     ///
-    /// The names that it gives (each `phx_ref`) begin with what it makes of `seed`. Two hubs, be it on two
+    /// The names that it gives (each `phx_ref` and each epoch of a history) begin with what it makes of `seed`. Two hubs, be it on two
     /// nodes or one after a restart, need two seeds, or a client might take the names of one for those of
     /// the other. They are no secrets.
     #[must_use]
@@ -95,6 +102,7 @@ impl<M> Hub<M> {
             members: Members::new(),
             topics: Slab::new(),
             names: BTreeMap::new(),
+            archive: Archive::default(),
             refs: Refs::new(seed),
             stats: HubStats::default(),
         }
@@ -130,15 +138,17 @@ impl<M> Hub<M> {
         if topic.roll.is_empty() {
             self.close(key);
         }
-        Some(Left { member: handle, diff: self.fan_out(diff, None) })
+        Some(Left { member: handle, diff: self.fan_out(diff) })
     }
 
     /// Says something to everybody in a topic, in the order in which they joined, by way of what this
     /// returns.
     pub fn broadcast(&mut self, topic: &Text, broadcast: Broadcast) -> Fanout<'_, M> {
         let Broadcast { event, payload, except } = broadcast;
-        let (name, roll) = self.topic(topic).map_or_else(Default::default, |topic| (topic.name.clone(), topic.roll));
-        self.fan_out((roll, Message::new(name, event, payload)), except)
+        let message = Message::new(topic.clone(), event, payload);
+        let recorded = self.record(topic, &message);
+        let roll = self.roll(topic);
+        self.fan_out((roll, message)).recorded(recorded).except(except)
     }
 
     /// The handle of a member; `None` once it has left.
@@ -196,7 +206,8 @@ impl<M> Hub<M> {
 
     fn open(&mut self, name: &Text) -> Key {
         let name = name.detach();
-        let topic = Topic { name: name.clone(), roll: Roll::default(), presence: Presence::default() };
+        let log = self.take_log(&name);
+        let topic = Topic { name: name.clone(), roll: Roll::default(), presence: Presence::default(), log };
         let key = self.topics.insert(topic);
         self.names.insert(name, key);
         key
@@ -205,10 +216,11 @@ impl<M> Hub<M> {
     fn close(&mut self, key: Key) {
         if let Some(topic) = self.topics.remove(key) {
             self.names.remove(topic.name.as_bytes());
+            self.keep_log(topic);
         }
     }
 
-    fn fan_out(&mut self, (roll, message): (Roll, Message), except: Option<MemberId>) -> Fanout<'_, M> {
-        Fanout::new(&self.members, roll, except, message, &mut self.stats.skipped)
+    fn fan_out(&mut self, (roll, message): (Roll, Message)) -> Fanout<'_, M> {
+        Fanout::new(self.members.of(roll), message, &mut self.stats.skipped)
     }
 }

@@ -1,5 +1,6 @@
 //! Topics, members and fan-out.
 
+mod history;
 mod presence;
 
 use alloc::vec::Vec;

@@ -41,7 +41,7 @@ impl<M> Hub<M> {
         let joined = topic.presence.track(&key, stamp(meta, &phx_ref, None)?, limits)?;
         tracker.tracked.push(Tracked { key, phx_ref });
         let diff = topic.diff(&[joined], &[]);
-        Ok(self.fan_out(diff, None))
+        Ok(self.fan_out(diff))
     }
 
     /// Says something else about a member, and tells everybody in its topic: the new meta joins, with the
@@ -64,7 +64,7 @@ impl<M> Hub<M> {
         let (joined, left) = topic.presence.update(&tracked.key, &tracked.phx_ref, meta, limits)?;
         tracked.phx_ref = phx_ref;
         let diff = topic.diff(&[joined], &[left]);
-        Ok(self.fan_out(diff, None))
+        Ok(self.fan_out(diff))
     }
 
     /// Takes a member's presence under a key back, and tells everybody in its topic.
@@ -78,7 +78,7 @@ impl<M> Hub<M> {
         let Tracked { key, phx_ref } = tracker.tracked.remove(at);
         let left = topic.presence.untrack(&key, &phx_ref).ok_or(TrackError::NotTracked)?;
         let diff = topic.diff(&[], &[left]);
-        Ok(self.fan_out(diff, None))
+        Ok(self.fan_out(diff))
     }
 
     /// Who is present in a topic: the keys in their byte order, each with its metas in the order in which

@@ -1,0 +1,156 @@
+//! What was said lately in a topic, for members who were away: they get all that they missed, or are told
+//! that it is not there any more.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use super::config::HistoryLimits;
+use crate::machine::Frame;
+use crate::text::Text;
+use crate::wire::Serializer;
+
+/// A place in the history of a topic: behind a message, or before the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Position {
+    /// The name of this history. One that is begun anew, because the old one was forgotten or the server
+    /// was restarted, has another.
+    pub epoch: Text,
+    /// The number of the message; they are numbered from 1 without gaps.
+    pub offset: u64,
+}
+
+impl Position {
+    /// A position as a client tells it; any will do, and those that never were lead nowhere.
+    #[must_use]
+    pub fn new(epoch: impl Into<Text>, offset: u64) -> Self {
+        Self { epoch: epoch.into(), offset }
+    }
+}
+
+/// An answer of [`Hub::history_after`](super::Hub::history_after) or
+/// [`Hub::history_last`](super::Hub::history_last).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct History {
+    /// Where the history is now: behind its newest message.
+    pub position: Position,
+    /// Whether a position was asked for and `messages` are all that came after it.
+    pub recovered: bool,
+    /// From the oldest to the newest.
+    pub messages: Vec<Recorded>,
+}
+
+/// A message of the past.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    offset: u64,
+    /// Under vsn 2.0.0, which can say everything that vsn 1.0.0 can. Those who were there share it.
+    frame: Frame,
+}
+
+impl Recorded {
+    /// Its number; see [`Position::offset`].
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The message as everybody got it. `None` if this serializer cannot say it.
+    #[must_use]
+    pub fn frame(&self, serializer: Serializer) -> Option<Frame> {
+        if serializer == Serializer::V2 {
+            return Some(self.frame.clone());
+        }
+        let message = Serializer::V2.decode_from_server(self.frame.clone()).ok()?;
+        serializer.encode_from_server(&message).ok()
+    }
+}
+
+/// The messages of one topic that are kept, and how many there have been.
+#[derive(Debug)]
+pub(super) struct Log {
+    epoch: Text,
+    /// Of the newest message, kept or not.
+    offset: u64,
+    messages: VecDeque<Recorded>,
+    bytes: usize,
+}
+
+impl Log {
+    pub(super) const fn new(epoch: Text) -> Self {
+        Self { epoch, offset: 0, messages: VecDeque::new(), bytes: 0 }
+    }
+
+    /// The number that the message has.
+    pub(super) fn record(&mut self, frame: Frame, limits: &HistoryLimits) -> u64 {
+        self.offset += 1;
+        self.bytes += frame.len();
+        self.messages.push_back(Recorded { offset: self.offset, frame });
+        while self.messages.len() > limits.messages || self.bytes > limits.bytes {
+            self.bytes -= self.messages.pop_front().map_or(self.bytes, |oldest| oldest.frame.len());
+        }
+        self.offset
+    }
+
+    pub(super) fn after(&self, position: &Position) -> History {
+        let missed = self.offset.checked_sub(position.offset).filter(|_| position.epoch == self.epoch);
+        let missed = missed.and_then(|missed| usize::try_from(missed).ok());
+        let missed = missed.filter(|missed| *missed <= self.messages.len());
+        History { recovered: missed.is_some(), ..self.last(missed.unwrap_or(0)) }
+    }
+
+    pub(super) fn last(&self, count: usize) -> History {
+        let older = self.messages.len().saturating_sub(count);
+        History {
+            position: Position { epoch: self.epoch.clone(), offset: self.offset },
+            recovered: false,
+            messages: self.messages.iter().skip(older).cloned().collect(),
+        }
+    }
+}
+
+/// The histories of topics that nobody is in, up to a number of them. The one that was put here first
+/// makes room.
+#[derive(Debug, Default)]
+pub(super) struct Archive {
+    logs: BTreeMap<Text, (u64, Log)>,
+    /// The topics, as their histories came in.
+    order: BTreeMap<u64, Text>,
+    last: u64,
+}
+
+impl Archive {
+    /// How many were forgotten.
+    pub(super) fn put(&mut self, topic: Text, log: Log, limits: &HistoryLimits) -> u64 {
+        self.last += 1;
+        self.order.insert(self.last, topic.clone());
+        self.logs.insert(topic, (self.last, log));
+        let mut forgotten = 0;
+        while self.order.len() > limits.idle_topics {
+            let Some((_, topic)) = self.order.pop_first() else { break };
+            self.logs.remove(topic.as_bytes());
+            forgotten += 1;
+        }
+        forgotten
+    }
+
+    pub(super) fn take(&mut self, topic: &Text) -> Option<Log> {
+        let (number, log) = self.logs.remove(topic.as_bytes())?;
+        self.order.remove(&number);
+        Some(log)
+    }
+
+    pub(super) fn get(&self, topic: &Text) -> Option<&Log> {
+        self.logs.get(topic.as_bytes()).map(|(_, log)| log)
+    }
+
+    pub(super) fn get_mut(&mut self, topic: &Text) -> Option<&mut Log> {
+        self.logs.get_mut(topic.as_bytes()).map(|(_, log)| log)
+    }
+    #[cfg(test)]
+    pub(super) fn topics(&self) -> usize {
+        assert_eq!(self.logs.len(), self.order.len());
+        self.logs.len()
+    }
+}
