@@ -38,6 +38,7 @@ mod queue;
 mod read_ahead;
 mod retry_after;
 mod runtime;
+pub mod server;
 mod stream;
 pub mod supabase;
 mod tap;

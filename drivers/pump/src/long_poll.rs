@@ -260,7 +260,7 @@ impl fmt::Debug for LongPollHub {
 pub struct LongPollSession {
     target: String,
     headers: HeaderMap,
-    admission: Admission,
+    pub(crate) admission: Admission,
     config: LongPollConfig,
     exchanges: Receiver<Exchange>,
     seat: Seat,

@@ -336,7 +336,11 @@ pub struct PeerEvents {
 impl PeerEvents {
     /// The next event; `None` once there will be no more. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<ServerEvent> {
-        poll_fn(|cx| self.source.poll_next(cx)).await.map(|Delivery(event)| event)
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<ServerEvent>> {
+        self.source.poll_next(cx).map(|delivery| delivery.map(|Delivery(event)| event))
     }
 }
 

@@ -30,6 +30,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod server;
 pub mod supabase;
 mod tcp;
 #[cfg(feature = "rustls")]

@@ -29,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod server;
 pub mod supabase;
 #[cfg(feature = "rustls")]
 pub mod tls;

@@ -1,0 +1,158 @@
+//! Who is connected, and who is on the way: counted, bounded, and waited for at the end.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_channel::{Receiver, Sender};
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
+use rejoin_core::ConnId;
+
+use super::lock;
+use crate::peer::Peer;
+
+pub(super) struct Connections {
+    peers: Mutex<BTreeMap<ConnId, Peer>>,
+    last_conn: AtomicU64,
+    limit: usize,
+    handshakes: Mutex<Handshakes>,
+    /// Held by everybody who is there; the second part sees the last one go.
+    present: (Mutex<Option<Sender<()>>>, Receiver<()>),
+    /// Closed when nobody is let in any more; nothing is ever sent.
+    closing: (Sender<()>, Receiver<()>),
+}
+
+struct Handshakes {
+    limit: usize,
+    last: u64,
+    /// Dropping one gives it up.
+    open: BTreeMap<u64, oneshot::Sender<()>>,
+    /// Gave way to later ones.
+    given_up: u64,
+}
+
+/// Shows that somebody is there, until it is dropped.
+pub(super) struct Present(#[expect(dead_code, reason = "its drop is what it is for")] Sender<()>);
+
+/// Why nobody more is let in.
+pub(super) enum NoRoom {
+    Full,
+    Closing,
+}
+
+impl Connections {
+    pub(super) fn new(limit: usize, handshakes: usize) -> Self {
+        let (present, gone) = async_channel::bounded(1);
+        let handshakes = Handshakes { limit: handshakes.max(1), last: 0, open: BTreeMap::new(), given_up: 0 };
+        Self {
+            peers: Mutex::default(),
+            last_conn: AtomicU64::new(0),
+            limit,
+            handshakes: Mutex::new(handshakes),
+            present: (Mutex::new(Some(present)), gone),
+            closing: async_channel::bounded(1),
+        }
+    }
+
+    pub(super) fn next_conn(&self) -> ConnId {
+        ConnId::new(self.last_conn.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Shows whoever comes as present; `None` once the server is closing.
+    pub(super) fn arrive(&self) -> Option<Present> {
+        lock(&self.present.0).clone().map(Present)
+    }
+
+    /// What a client does before it is connected: unless it is given up for a later one, or the
+    /// server is closing.
+    pub(super) async fn handshake<T>(&self, handshake: impl Future<Output = T>) -> Option<T> {
+        let (number, given_up) = self.open_handshake();
+        let _open = OpenHandshake { connections: self, number };
+        let (handshake, closing) = (pin!(handshake), pin!(self.closing()));
+        match select(handshake, select(given_up, closing)).await {
+            Either::Left((done, _)) => Some(done),
+            Either::Right(_) => None,
+        }
+    }
+
+    fn open_handshake(&self) -> (u64, oneshot::Receiver<()>) {
+        let (sender, given_up) = oneshot::channel();
+        let mut handshakes = lock(&self.handshakes);
+        if handshakes.open.len() >= handshakes.limit && handshakes.open.pop_first().is_some() {
+            handshakes.given_up += 1;
+        }
+        handshakes.last += 1;
+        let number = handshakes.last;
+        handshakes.open.insert(number, sender);
+        (number, given_up)
+    }
+
+    /// Whether there is room for one more.
+    pub(super) fn room(&self) -> Result<(), NoRoom> {
+        if self.is_closing() {
+            Err(NoRoom::Closing)
+        } else if lock(&self.peers).len() >= self.limit {
+            Err(NoRoom::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn enter(&self, peer: &Peer) {
+        lock(&self.peers).insert(peer.conn(), peer.clone());
+        if self.is_closing() {
+            // It was let in while the others were told.
+            peer.close(1012, "");
+        }
+    }
+
+    pub(super) fn leave(&self, conn: ConnId) {
+        lock(&self.peers).remove(&conn);
+    }
+
+    pub(super) fn peers(&self) -> Vec<Peer> {
+        lock(&self.peers).values().cloned().collect()
+    }
+
+    /// Lets nobody in any more.
+    pub(super) fn close(&self) {
+        self.closing.0.close();
+        drop(lock(&self.present.0).take());
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.0.is_closed()
+    }
+
+    /// Waits until nobody is let in any more.
+    pub(super) async fn closing(&self) {
+        // Nobody sends; the channel closes.
+        let _ = self.closing.1.recv().await;
+    }
+
+    /// After `close`: waits until everybody is gone.
+    pub(super) async fn gone(&self) {
+        // Nobody sends; the channel closes.
+        let _ = self.present.1.recv().await;
+    }
+
+    /// How many are connected, on the way, and were given up on their way.
+    pub(super) fn counts(&self) -> (usize, usize, u64) {
+        let handshakes = lock(&self.handshakes);
+        (lock(&self.peers).len(), handshakes.open.len(), handshakes.given_up)
+    }
+}
+
+struct OpenHandshake<'a> {
+    connections: &'a Connections,
+    number: u64,
+}
+
+impl Drop for OpenHandshake<'_> {
+    fn drop(&mut self) {
+        lock(&self.connections.handshakes).open.remove(&self.number);
+    }
+}

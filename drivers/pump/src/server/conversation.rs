@@ -1,0 +1,290 @@
+//! One client and the application: every join, push and leave of a connection, in its order.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use rejoin_core::phoenix::{JoinId, ReplyTo, ServerChannelId, ServerEvent, Status};
+use rejoin_core::{Payload, Text, Timestamp};
+
+use super::channel::{Answer, Leave, Refusal};
+use super::erased::{AnyChannel, Call, Called, Guest};
+use super::identity::Identity;
+use super::report::Report;
+use super::shared::Shared;
+use super::socket::Seat;
+use super::tokens;
+use crate::peer::{Peer, PeerEvents};
+use crate::runtime::BoxFuture;
+
+/// What waits for channels that are busy before the socket is not read any more.
+const WAITING: usize = 256;
+
+/// What the application makes of one connection.
+pub(super) struct Conversation {
+    server: Arc<Shared>,
+    peer: Peer,
+    identity: Arc<Identity>,
+    events: PeerEvents,
+    channels: HashMap<ServerChannelId, Attendee>,
+    /// What the application has not finished.
+    running: FuturesUnordered<BoxFuture<Finished>>,
+    /// The calls that wait in all channels.
+    waiting: usize,
+    ended: bool,
+}
+
+/// A channel, its place in its topic, and what it is yet to hear.
+struct Attendee {
+    /// Dropped, it leaves the topic.
+    seat: Arc<Seat>,
+    /// `None` while it is busy.
+    channel: Option<Box<dyn AnyChannel>>,
+    calls: VecDeque<(Call, Option<ReplyTo>)>,
+}
+
+enum Finished {
+    Join { join: JoinId, seat: Arc<Seat>, verdict: Option<Result<Guest, Refusal>> },
+    Call { id: ServerChannelId, reply: Option<ReplyTo>, called: Called },
+    Left,
+}
+
+impl Conversation {
+    pub(super) fn new(server: Arc<Shared>, peer: Peer, identity: Arc<Identity>, events: PeerEvents) -> Self {
+        Self {
+            server,
+            peer,
+            identity,
+            events,
+            channels: HashMap::new(),
+            running: FuturesUnordered::new(),
+            waiting: 0,
+            ended: false,
+        }
+    }
+
+    /// Until the client is gone and the application has heard of everything.
+    pub(super) fn run(mut self) -> impl Future<Output = ()> + Send {
+        poll_fn(move |cx| self.poll(cx))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            while let Poll::Ready(Some(finished)) = self.running.poll_next_unpin(cx) {
+                self.finish(cx, finished);
+            }
+            if self.ended {
+                return if self.running.is_empty() { Poll::Ready(()) } else { Poll::Pending };
+            }
+            if self.waiting >= WAITING {
+                return Poll::Pending;
+            }
+            match self.events.poll_next(cx) {
+                Poll::Ready(Some(event)) => self.hear(cx, event),
+                Poll::Ready(None) => self.end(cx),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn hear(&mut self, cx: &mut Context<'_>, event: ServerEvent) {
+        match event {
+            ServerEvent::Join { join, topic, payload } => self.join(cx, join, topic, payload),
+            ServerEvent::Push { channel, event, payload, reply } => self.push(cx, channel, event, payload, reply),
+            ServerEvent::Left { channel } => self.left(cx, channel),
+            ServerEvent::Expiring { expires_at } => self.expiring(cx, expires_at),
+            ServerEvent::Dropped { channel, messages } => {
+                let topic = self.channels.get(&channel).map(|attendee| attendee.seat.topic.clone());
+                self.server.report(Report::Dropped { conn: self.peer.conn(), topic, messages });
+            }
+            ServerEvent::Malformed { error } => {
+                self.server.report(Report::Malformed { conn: self.peer.conn(), error });
+            }
+            ServerEvent::Limited { limit, messages } => {
+                self.server.report(Report::Limited { conn: self.peer.conn(), limit, messages });
+            }
+            ServerEvent::Ended { reason } => {
+                self.server.report(Report::Ended { conn: self.peer.conn(), reason });
+            }
+            _ => {}
+        }
+    }
+
+    fn join(&mut self, cx: &mut Context<'_>, join: JoinId, topic: Text, payload: Payload) {
+        let Some((route, _)) = self.server.endpoint.route(&topic) else {
+            // Who has gone meanwhile needs no answer, here and below.
+            let _ = self.peer.refuse_unmatched(join);
+            return;
+        };
+        let seat = Seat::new(topic, self.peer.clone(), self.identity.clone(), self.server.rooms.clone());
+        let seat = Arc::new(seat);
+        let joining = route.join(seat.clone(), payload);
+        self.start(cx, Box::pin(joining.map(|verdict| Finished::Join { join, seat, verdict })));
+    }
+
+    fn push(&mut self, cx: &mut Context<'_>, id: ServerChannelId, event: Text, payload: Payload, reply: ReplyTo) {
+        if event == tokens::ACCESS_TOKEN && self.server.endpoint.verifier.is_some() {
+            let (status, response) = match tokens::renew(&self.server, &self.peer, &self.identity, &payload) {
+                Ok(()) => (Status::Ok, Payload::EMPTY),
+                Err(reason) => (Status::Error, reason),
+            };
+            let _ = self.peer.reply(reply, status, response);
+            return;
+        }
+        self.call(cx, id, Call::Event { event, payload }, Some(reply));
+    }
+
+    fn expiring(&mut self, cx: &mut Context<'_>, expires_at: Timestamp) {
+        let expires_in = expires_at.saturating_since(self.server.time.now());
+        let mut ids: Vec<_> = self.channels.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            self.call(cx, id, Call::Expiring { expires_in }, None);
+        }
+    }
+
+    fn left(&mut self, cx: &mut Context<'_>, id: ServerChannelId) {
+        let Some(attendee) = self.channels.get_mut(&id) else { return };
+        attendee.seat.vacate();
+        // What it has pushed before it left is heard before that.
+        self.call(cx, id, Call::Leave { reason: Leave::Left }, None);
+    }
+
+    fn end(&mut self, cx: &mut Context<'_>) {
+        self.ended = true;
+        // The session has said `Left` for each; this is for a pump that was dropped before it could.
+        let mut ids: Vec<_> = self.channels.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            if self.channels.get(&id).is_some_and(|attendee| !attendee.is_leaving()) {
+                self.left(cx, id);
+            }
+        }
+    }
+
+    /// Lets the channel hear it now, or after what it is busy with.
+    fn call(&mut self, cx: &mut Context<'_>, id: ServerChannelId, call: Call, reply: Option<ReplyTo>) {
+        let Some(attendee) = self.channels.get_mut(&id) else { return };
+        attendee.calls.push_back((call, reply));
+        self.waiting += 1;
+        self.go_on(cx, id);
+    }
+
+    fn go_on(&mut self, cx: &mut Context<'_>, id: ServerChannelId) {
+        let Some(attendee) = self.channels.get_mut(&id) else { return };
+        if attendee.calls.is_empty() {
+            return;
+        }
+        let Some(channel) = attendee.channel.take() else { return };
+        let Some((call, reply)) = attendee.calls.pop_front() else { return };
+        self.waiting -= 1;
+        let calling = if matches!(call, Call::Leave { .. }) {
+            self.forget(id);
+            channel.call(call).map(|_| Finished::Left).boxed()
+        } else {
+            channel.call(call).map(move |called| Finished::Call { id, reply, called }).boxed()
+        };
+        self.start(cx, calling);
+    }
+
+    /// Most answers are there at once, and cost no place among the running.
+    fn start(&mut self, cx: &mut Context<'_>, mut future: BoxFuture<Finished>) {
+        match Pin::new(&mut future).poll(cx) {
+            Poll::Ready(finished) => self.finish(cx, finished),
+            Poll::Pending => self.running.push(future),
+        }
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>, finished: Finished) {
+        match finished {
+            Finished::Join { join, seat, verdict } => self.answer_join(cx, join, seat, verdict),
+            Finished::Call { id, reply, called } => match called {
+                Called::Done { channel, answer } => {
+                    self.answer(reply, answer);
+                    if let Some(attendee) = self.channels.get_mut(&id) {
+                        attendee.channel = Some(channel);
+                    }
+                    self.go_on(cx, id);
+                }
+                Called::Crashed { channel, error } => {
+                    self.crash(id, error.0.to_string());
+                    let leaving = channel.call(Call::Leave { reason: Leave::Crashed });
+                    self.start(cx, leaving.map(|_| Finished::Left).boxed());
+                }
+                Called::Panicked => self.crash(id, "it panicked".into()),
+            },
+            Finished::Left => {}
+        }
+    }
+
+    fn answer_join(
+        &mut self,
+        cx: &mut Context<'_>,
+        join: JoinId,
+        seat: Arc<Seat>,
+        verdict: Option<Result<Guest, Refusal>>,
+    ) {
+        let guest = match verdict {
+            Some(Ok(guest)) => guest,
+            Some(Err(refusal)) => return self.refuse_join(join, refusal),
+            None => {
+                self.report_crash(&seat.topic, "it panicked at a join".into());
+                // What Phoenix says of a join that crashed.
+                return self.refuse_join(join, Refusal::reason("join crashed"));
+            }
+        };
+        let overflow = self.server.endpoint.route(&seat.topic).and_then(|(_, options)| options.overflow);
+        let Some(id) = self.server.rooms.enter(&seat, join, guest.response, overflow) else {
+            let leaving = guest.channel.call(Call::Leave { reason: Leave::Left });
+            return self.start(cx, leaving.map(|_| Finished::Left).boxed());
+        };
+        self.channels.insert(id, Attendee { seat, channel: Some(guest.channel), calls: VecDeque::new() });
+        self.call(cx, id, Call::Joined, None);
+    }
+
+    fn refuse_join(&self, join: JoinId, refusal: Refusal) {
+        let _ = match refusal {
+            Refusal::Response(response) => self.peer.refuse_join(join, response),
+            Refusal::Unmatched => self.peer.refuse_unmatched(join),
+        };
+    }
+
+    fn answer(&self, reply: Option<ReplyTo>, answer: Answer) {
+        let Some(reply) = reply else { return };
+        let (status, response) = match answer {
+            Answer::None => return,
+            Answer::Ok(response) => (Status::Ok, response),
+            Answer::Error(response) => (Status::Error, response),
+            Answer::Other(status, response) => (Status::Other(status), response),
+        };
+        let _ = self.peer.reply(reply, status, response);
+    }
+
+    fn crash(&mut self, id: ServerChannelId, error: String) {
+        let Some(attendee) = self.forget(id) else { return };
+        attendee.seat.vacate();
+        self.report_crash(&attendee.seat.topic, error);
+        let _ = self.peer.close_channel(id, true);
+    }
+
+    fn report_crash(&self, topic: &Text, error: String) {
+        self.server.report(Report::Crashed { conn: self.peer.conn(), topic: topic.clone(), error });
+    }
+
+    /// Whatever it was yet to hear is nobody's any more.
+    fn forget(&mut self, id: ServerChannelId) -> Option<Attendee> {
+        let attendee = self.channels.remove(&id)?;
+        self.waiting -= attendee.calls.len();
+        Some(attendee)
+    }
+}
+
+impl Attendee {
+    fn is_leaving(&self) -> bool {
+        self.calls.iter().any(|(call, _)| matches!(call, Call::Leave { .. }))
+    }
+}

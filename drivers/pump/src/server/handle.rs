@@ -1,0 +1,207 @@
+//! A server: every connection's way from its first byte to its last.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use async_tungstenite::WebSocketStream;
+use futures_io::{AsyncRead, AsyncWrite};
+use rejoin_core::hub::Broadcast;
+use rejoin_core::phoenix::{Admission, Decision, ResponseHead};
+use rejoin_core::wire::Serializer;
+use rejoin_core::{Payload, Text};
+
+use super::connections::Present;
+use super::endpoint::Endpoint;
+use super::identity::Identity;
+use super::over::Over;
+use super::report::Refused;
+use super::shared::{ServerCounts, Shared};
+use crate::accept::{Incoming, UpgradeRequest};
+use crate::http::HttpConnection;
+use crate::long_poll::{LongPollHub, LongPollOptions, LongPollSession};
+use crate::peer::{Peer, serve_at, serve_long_poll_at};
+use crate::read_ahead::ReadAhead;
+use crate::runtime::{BoxFuture, Runtime, within};
+
+/// A server of channels on the runtime `R`. Clones are the same server.
+#[derive(Clone)]
+pub struct Server<R> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) long_polls: LongPollHub,
+    pub(super) runtime: R,
+    spawn: Arc<dyn Fn(BoxFuture<()>) + Send + Sync>,
+}
+
+impl<R: Runtime> Server<R> {
+    /// A server for an endpoint. `spawn` runs a future in the background: the sessions of clients
+    /// that come by long-poll, which belong to no connection.
+    #[must_use]
+    pub fn new<A: Send + Sync + 'static>(
+        endpoint: Endpoint<A>,
+        runtime: R,
+        spawn: impl Fn(BoxFuture<()>) + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Shared::new(endpoint.into_settings(), &runtime);
+        let options = &shared.endpoint.options;
+        let long_polls = LongPollHub::new(LongPollOptions {
+            path: format!("{}/longpoll", options.path),
+            upgrade: options.upgrade.clone(),
+            sessions: options.connections,
+            session: options.long_poll.clone(),
+        });
+        Self { shared: Arc::new(shared), long_polls, runtime, spawn: Arc::new(spawn) }
+    }
+
+    /// Serves one connection over any byte stream, from the first byte of its request on: a
+    /// WebSocket until it ends, or the requests of clients that poll. To be spawned, one task a
+    /// connection.
+    pub fn accept<Io>(&self, io: Io) -> impl Future<Output = ()> + Send + use<R, Io>
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let server = self.clone();
+        async move {
+            let Some(present) = server.shared.connections.arrive() else { return };
+            // Boxed, so that a connection that lives for hours keeps nothing of its first second.
+            if let Some(serving) = Box::pin(server.welcome(io)).await {
+                drop(server);
+                serving.await;
+            }
+            drop(present);
+        }
+    }
+
+    /// Decides about a client that another HTTP library has read the request of, and counts it. A
+    /// client that is let in is served by [`attend`](Self::attend).
+    ///
+    /// # Errors
+    /// With what to answer.
+    pub fn admit(&self, admission: &Admission) -> Result<Admitted, ResponseHead> {
+        self.shared.admit(admission)
+    }
+
+    /// Serves a client over a WebSocket that it was let in to. To be spawned.
+    pub fn attend<Io>(
+        &self,
+        websocket: WebSocketStream<ReadAhead<Io>>,
+        admitted: Admitted,
+    ) -> impl Future<Output = ()> + Send + use<R, Io>
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Admitted { serializer, identity, present } = admitted;
+        let shared = &self.shared;
+        let runtime = Over::<R, Io>::new(&self.runtime);
+        let (conn, time) = (shared.connections.next_conn(), shared.time.clone());
+        let (peer, events, pump) = serve_at(websocket, conn, shared.config(serializer), runtime, time);
+        let conversing = shared.clone().converse(peer, identity, events, pump);
+        async move {
+            conversing.await;
+            drop(present);
+        }
+    }
+
+    /// Sends a message to everybody in a topic. Tells how many that are.
+    pub fn broadcast(&self, topic: impl Into<Text>, event: impl Into<Text>, payload: Payload) -> usize {
+        self.shared.rooms.broadcast(&topic.into(), Broadcast::new(event, payload))
+    }
+
+    /// Who is present in a topic, as `presence_state` says it.
+    #[must_use]
+    pub fn presence_state(&self, topic: impl Into<Text>) -> Payload {
+        self.shared.rooms.presence_state(&topic.into())
+    }
+
+    /// Waits until a shutdown begins.
+    pub async fn closing(&self) {
+        self.shared.connections.closing().await;
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn counts(&self) -> ServerCounts {
+        self.shared.counts()
+    }
+
+    /// Drops every connection without a word, as a network does that fails. For tests.
+    pub fn abort_all(&self) {
+        self.shared.connections.peers().iter().for_each(Peer::abort);
+    }
+
+    async fn welcome<Io>(&self, io: Io) -> Option<BoxFuture<()>>
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let time = self.shared.endpoint.options.handshake_timeout;
+        let handshake = within(&self.runtime, time, async {
+            match Incoming::read(io).await.ok()? {
+                Incoming::Upgrade(request) => self.open_socket(request).await,
+                Incoming::Http(connection) => Some(self.clone().answer(connection)),
+            }
+        });
+        self.shared.connections.handshake(handshake).await??
+    }
+
+    async fn open_socket<Io>(&self, request: UpgradeRequest<Io>) -> Option<BoxFuture<()>>
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let decision = match request.decide(&self.shared.accept) {
+            Decision::Accept(upgrade) => self.admit(&upgrade.admission).map(|admitted| (upgrade, admitted)),
+            Decision::Refuse(response) => Err(self.shared.refuse(response, Refused::Request)),
+        };
+        let frame_bytes = self.shared.accept.frame_bytes;
+        match decision {
+            Ok((upgrade, admitted)) => {
+                let accepted = request.answer_with(Decision::Accept(upgrade), frame_bytes).await.ok()?;
+                Some(Box::pin(self.attend(accepted.websocket, admitted)))
+            }
+            Err(response) => {
+                // Whether it hears that is its own business.
+                let _ = request.answer_with(Decision::Refuse(response), frame_bytes).await;
+                None
+            }
+        }
+    }
+
+    /// Answers requests, of which some may begin a session.
+    fn answer<Io>(self, connection: HttpConnection<Io>) -> BoxFuture<()>
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let runtime = Over::new(&self.runtime);
+        Box::pin(async move {
+            self.long_polls.serve(connection, runtime, |session| self.begin(session)).await;
+        })
+    }
+
+    /// Lets a client in that polls, or not; then it is told by the drop of its session.
+    fn begin(&self, session: LongPollSession) {
+        let Ok(Admitted { serializer, identity, present }) = self.admit(&session.admission) else { return };
+        let shared = self.shared.clone();
+        let mut config = shared.endpoint.options.session.clone();
+        (config.serializer, config.idle_timeout) = (serializer, None);
+        let (conn, time) = (shared.connections.next_conn(), shared.time.clone());
+        let (peer, events, pump) = serve_long_poll_at(session, conn, config.into(), self.runtime.clone(), time);
+        (self.spawn)(Box::pin(async move {
+            shared.converse(peer, identity, events, pump).await;
+            drop(present);
+        }));
+    }
+}
+
+/// A client that may come in.
+pub struct Admitted {
+    pub(super) serializer: Serializer,
+    pub(super) identity: Arc<Identity>,
+    /// Counts it from here on.
+    pub(super) present: Present,
+}
+
+/// How many are connected.
+impl<R> fmt::Debug for Server<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("counts", &self.shared.counts()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,38 @@
+//! A server of channels: clients of Phoenix talk to an application of yours.
+//!
+//! An [`Endpoint`] says which topics there are and who may come; its [`Channel`]s say what happens
+//! in them. A [`Server`] takes connections, over any byte stream, by WebSocket or by long-poll.
+//! One task drives a connection: its socket, its session and its channels.
+//!
+//! What this is made of can be had alone: [`serve`](crate::serve) for a socket whose events are
+//! yours to answer, [`Hub`](rejoin_core::hub::Hub) for topics and presence.
+
+mod channel;
+mod connections;
+mod conversation;
+mod draining;
+mod endpoint;
+mod erased;
+mod handle;
+mod identity;
+mod over;
+mod report;
+mod rooms;
+mod shared;
+mod socket;
+mod tokens;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use channel::{Answer, Channel, Crash, Joined, Leave, Refusal};
+pub use draining::Drained;
+pub use endpoint::{Endpoint, ServerOptions, TopicOptions};
+pub use handle::{Admitted, Server};
+pub use report::{Refused, Report};
+pub use shared::ServerCounts;
+pub use socket::Socket;
+
+/// Nothing panics while it is held, so a poisoned lock is as good as a sound one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,85 @@
+//! Servers on smol: an application of channels behind a TCP listener.
+//!
+//! ```no_run
+//! use rejoin_smol::core::{Payload, Text};
+//! use rejoin_smol::server::{self, Answer, Channel, Crash, Endpoint, Joined, Refusal, Socket};
+//!
+//! struct Room;
+//!
+//! impl Channel for Room {
+//!     type App = ();
+//!
+//!     async fn join(_: &Text, _: Payload, _: &Socket<()>) -> Result<Joined<Self>, Refusal> {
+//!         Ok(Joined::new(Room))
+//!     }
+//!
+//!     async fn event(&mut self, event: Text, payload: Payload, socket: &Socket<()>) -> Result<Answer, Crash> {
+//!         socket.broadcast_from(event, payload);
+//!         Ok(Answer::Ok(Payload::EMPTY))
+//!     }
+//! }
+//!
+//! # fn main() -> std::io::Result<()> {
+//! smol::block_on(async {
+//!     let listener = smol::Async::<std::net::TcpListener>::bind(([127, 0, 0, 1], 4000))?;
+//!     let (_server, serving) = server::serve(Endpoint::new(()).channel::<Room>("room:*"), listener);
+//!     serving.await;
+//!     Ok(())
+//! })
+//! # }
+//! ```
+
+use std::future::Future;
+use std::net::{TcpListener, TcpStream};
+use std::pin::pin;
+use std::time::Duration;
+
+use async_io::{Async, Timer};
+use futures_util::future::select;
+
+pub use rejoin_pump::server::*;
+
+use crate::{SmolRuntime, Tcp};
+
+/// A server on smol.
+pub type Server = rejoin_pump::server::Server<SmolRuntime>;
+
+/// How long the listener rests when the system has no more sockets.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// A server whose connections are given to it with [`accept`](rejoin_pump::server::Server::accept).
+/// What runs in the background runs on smol's global executor.
+#[must_use]
+pub fn new<A: Send + Sync + 'static>(endpoint: Endpoint<A>) -> Server {
+    Server::new(endpoint, SmolRuntime::default(), |task| smol::spawn(task).detach())
+}
+
+/// A server of a listener, and the future that lets clients in: one task a connection, on smol's
+/// global executor. It resolves when a [`shutdown`](rejoin_pump::server::Server::shutdown) begins.
+pub fn serve<A: Send + Sync + 'static>(
+    endpoint: Endpoint<A>,
+    listener: Async<TcpListener>,
+) -> (Server, impl Future<Output = ()> + Send) {
+    let server = new(endpoint);
+    (server.clone(), accept_all(server, listener))
+}
+
+/// Lets clients of one more listener in, until a shutdown begins.
+pub async fn accept_all(server: Server, listener: Async<TcpListener>) {
+    let listening = async {
+        loop {
+            match listener.accept().await {
+                Ok((tcp, _)) => smol::spawn(server.accept(quick(tcp))).detach(),
+                // The socket's own trouble, or the system is out of sockets: neither ends the service.
+                Err(_) => drop(Timer::after(EXHAUSTED).await),
+            }
+        }
+    };
+    select(pin!(listening), pin!(server.closing())).await;
+}
+
+/// Without delay for small messages, where the system allows that.
+fn quick(tcp: Async<TcpStream>) -> Tcp {
+    let _ = tcp.get_ref().set_nodelay(true);
+    tcp.into()
+}
