@@ -13,8 +13,10 @@ use rejoin_core::{Payload, Text, Timestamp};
 
 use super::channel::{Answer, Leave, Refusal};
 use super::erased::{AnyChannel, Call, Called, Guest};
+use super::history::Ask;
 use super::identity::Identity;
 use super::report::Report;
+use super::rooms::Entry;
 use super::shared::Shared;
 use super::socket::Seat;
 use super::tokens;
@@ -48,7 +50,7 @@ struct Attendee {
 }
 
 enum Finished {
-    Join { join: JoinId, seat: Arc<Seat>, verdict: Option<Result<Guest, Refusal>> },
+    Join { join: JoinId, seat: Arc<Seat>, ask: Option<Ask>, verdict: Option<Result<Guest, Refusal>> },
     Call { id: ServerChannelId, reply: Option<ReplyTo>, called: Called },
     Left,
 }
@@ -122,8 +124,9 @@ impl Conversation {
         };
         let seat = Seat::new(topic, self.peer.clone(), self.identity.clone(), self.server.rooms.clone());
         let seat = Arc::new(seat);
+        let ask = if self.server.rooms.keeps_history() { Ask::of(&payload) } else { None };
         let joining = route.join(seat.clone(), payload);
-        self.start(cx, Box::pin(joining.map(|verdict| Finished::Join { join, seat, verdict })));
+        self.start(cx, Box::pin(joining.map(|verdict| Finished::Join { join, seat, ask, verdict })));
     }
 
     fn push(&mut self, cx: &mut Context<'_>, id: ServerChannelId, event: Text, payload: Payload, reply: ReplyTo) {
@@ -201,7 +204,13 @@ impl Conversation {
 
     fn finish(&mut self, cx: &mut Context<'_>, finished: Finished) {
         match finished {
-            Finished::Join { join, seat, verdict } => self.answer_join(cx, join, seat, verdict),
+            Finished::Join { join, seat, ask, verdict: Some(Ok(guest)) } => self.let_in(cx, join, seat, ask, guest),
+            Finished::Join { join, verdict: Some(Err(refusal)), .. } => self.refuse_join(join, refusal),
+            Finished::Join { join, seat, verdict: None, .. } => {
+                self.report_crash(&seat.topic, "it panicked at a join".into());
+                // What Phoenix says of a join that crashed.
+                self.refuse_join(join, Refusal::reason("join crashed"));
+            }
             Finished::Call { id, reply, called } => match called {
                 Called::Done { channel, answer } => {
                     self.answer(reply, answer);
@@ -221,28 +230,14 @@ impl Conversation {
         }
     }
 
-    fn answer_join(
-        &mut self,
-        cx: &mut Context<'_>,
-        join: JoinId,
-        seat: Arc<Seat>,
-        verdict: Option<Result<Guest, Refusal>>,
-    ) {
-        let guest = match verdict {
-            Some(Ok(guest)) => guest,
-            Some(Err(refusal)) => return self.refuse_join(join, refusal),
-            None => {
-                self.report_crash(&seat.topic, "it panicked at a join".into());
-                // What Phoenix says of a join that crashed.
-                return self.refuse_join(join, Refusal::reason("join crashed"));
-            }
-        };
+    fn let_in(&mut self, cx: &mut Context<'_>, join: JoinId, seat: Arc<Seat>, ask: Option<Ask>, guest: Guest) {
+        let Guest { channel, response } = guest;
         let overflow = self.server.endpoint.route(&seat.topic).and_then(|(_, options)| options.overflow);
-        let Some(id) = self.server.rooms.enter(&seat, join, guest.response, overflow) else {
-            let leaving = guest.channel.call(Call::Leave { reason: Leave::Left });
+        let Some(id) = self.server.rooms.enter(&seat, join, Entry { response, overflow, ask }) else {
+            let leaving = channel.call(Call::Leave { reason: Leave::Left });
             return self.start(cx, leaving.map(|_| Finished::Left).boxed());
         };
-        self.channels.insert(id, Attendee { seat, channel: Some(guest.channel), calls: VecDeque::new() });
+        self.channels.insert(id, Attendee { seat, channel: Some(channel), calls: VecDeque::new() });
         self.call(cx, id, Call::Joined, None);
     }
 

@@ -14,6 +14,7 @@ mod draining;
 mod endpoint;
 mod erased;
 mod handle;
+pub mod history;
 mod identity;
 mod over;
 mod report;

@@ -4,56 +4,82 @@
 //! topic after the answer to a join is heard, and nothing before it.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use rejoin_core::hub::{Broadcast, Fanout, Hub, HubConfig, MemberId, TrackError};
 use rejoin_core::phoenix::{JoinId, OutboxOverflow, ServerChannelId, ServerPushError};
 use rejoin_core::{Payload, Text};
 
+use super::channel::with_reason;
+use super::history::{self, Ask};
 use super::lock;
 use super::socket::Seat;
 use crate::peer::{Peer, Time};
 
 pub(super) struct Rooms {
     hub: Mutex<Hub<Place>>,
-    /// Members that the hub takes.
-    limit: usize,
+    keeps_history: bool,
     time: Time,
+}
+
+/// How a client enters a topic.
+pub(super) struct Entry {
+    pub(super) response: Payload,
+    pub(super) overflow: Option<OutboxOverflow>,
+    /// What it has missed, in its own words.
+    pub(super) ask: Option<Ask>,
 }
 
 /// Where the messages for one member go.
 #[derive(Debug)]
 struct Place {
     peer: Peer,
-    channel: ServerChannelId,
+    /// Set before anybody else sees it.
+    channel: OnceLock<ServerChannelId>,
 }
 
 impl Rooms {
     pub(super) fn new(config: HubConfig, seed: u64, time: Time) -> Self {
-        Self { limit: config.members, hub: Mutex::new(Hub::new(config, seed)), time }
+        Self { keeps_history: config.history.is_some(), hub: Mutex::new(Hub::new(config, seed)), time }
+    }
+
+    pub(super) const fn keeps_history(&self) -> bool {
+        self.keeps_history
     }
 
     /// Answers a join and takes the client into the topic; `None` if it has gone meanwhile.
-    pub(super) fn enter(
-        &self,
-        seat: &Seat,
-        join: JoinId,
-        response: Payload,
-        overflow: Option<OutboxOverflow>,
-    ) -> Option<ServerChannelId> {
-        let peer = &seat.peer;
+    pub(super) fn enter(&self, seat: &Seat, join: JoinId, entry: Entry) -> Option<ServerChannelId> {
+        let Entry { response, overflow, ask } = entry;
+        let (peer, topic) = (&seat.peer, &seat.topic);
+        let serializer = peer.serializer();
         let mut hub = self.hub();
-        if hub.total_members() >= self.limit {
-            let _ = peer.refuse_join(join, super::channel::with_reason("too many members"));
+        let Ok(member) = hub.join(topic, serializer, Place { peer: peer.clone(), channel: OnceLock::new() }) else {
+            // One that is gone needs no answer.
+            let _ = peer.refuse_join(join, with_reason("too many members"));
             return None;
-        }
-        let channel = peer.accept_join(join, response).ok()?;
+        };
+        let history = ask.and_then(|ask| ask.look_up(&hub, topic));
+        let response = match &history {
+            Some(history) => history::told(response, history),
+            None => response,
+        };
+        let Ok(channel) = peer.accept_join(join, response) else {
+            hub.leave(member);
+            return None;
+        };
+        // What finds a channel that is gone again is lost with it, here and below.
         if let Some(overflow) = overflow {
-            // One that is gone again needs no policy.
             let _ = peer.set_overflow(channel, overflow);
         }
-        let place = Place { peer: peer.clone(), channel };
-        let member = hub.join(&seat.topic, peer.serializer(), place).ok()?;
+        let now = self.time.now();
+        for missed in history.iter().flat_map(|history| &history.messages) {
+            if let Some(frame) = missed.frame(serializer) {
+                let _ = peer.push_encoded_at(now, channel, frame);
+            }
+        }
+        if let Some(place) = hub.get(member) {
+            let _ = place.channel.set(channel);
+        }
         seat.take(channel, member);
         Some(channel)
     }
@@ -104,6 +130,7 @@ impl Rooms {
         let now = self.time.now();
         let mut delivered = 0;
         for (Place { peer, channel }, frame) in fanout {
+            let Some(channel) = channel.get() else { continue };
             // One that is gone has left, or is about to.
             delivered += usize::from(peer.push_encoded_at(now, *channel, frame).is_ok());
         }
