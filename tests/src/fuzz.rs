@@ -2,6 +2,7 @@
 
 mod naive_presence;
 mod rows;
+mod upgrade;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use rejoin_core::phoenix::{
 use rejoin_core::wire::{DecodeError, Message, Serializer};
 use rejoin_core::{ConnId, ConnectRequest, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
 pub use rows::{postgres_change, postgres_filter};
+pub use upgrade::upgrade;
 
 use crate::app::numbered;
 use crate::op::{Op, Scrap, Timed, Topic};

@@ -129,6 +129,16 @@ fn changes_and_filters_are_read_as_a_parser_reads_them() {
     }
 }
 
+#[test]
+fn any_head_is_let_in_or_refused_and_shows_no_credential() {
+    let heads = corpus("upgrade");
+    heads.iter().for_each(|head| fuzz::upgrade(head));
+    let mut rng = Rng::new(3);
+    for _ in 0..20_000 {
+        fuzz::upgrade(&damaged(&mut rng, &heads));
+    }
+}
+
 /// What the fuzzer of a target begins with.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let folder = format!("{}/../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));

@@ -1,9 +1,11 @@
 //! Who may come in: what the pure upgrade decides, header by header and as recorded servers did.
 
+use proptest::prelude::*;
 use rejoin_core::phoenix::{
     Admission, AllowedOrigin, Decision, OriginPolicy, RequestHead, ResponseHead, TokenSource, Upgrade, UpgradeConfig,
 };
 use rejoin_core::wire::Serializer;
+use rejoin_sim::fuzz;
 use rejoin_sim::replay::recordings;
 
 const KEY: (&str, &str) = ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
@@ -356,4 +358,57 @@ fn recorded_clients_are_let_in_or_refused_as_they_were() {
         }
     }
     assert!(compared >= 40, "{compared}");
+}
+
+/// Heads of which many are nearly right.
+fn heads() -> impl Strategy<Value = String> {
+    let method = prop_oneof![8 => Just("GET"), 1 => Just("POST"), 1 => Just("")];
+    let pair = prop_oneof![
+        Just("vsn=2.0.0"),
+        Just("vsn=1.0.0"),
+        Just("vsn=9"),
+        Just("token=$"),
+        Just("token="),
+        Just("apikey=a%2B$"),
+        Just("%74oken=$"),
+        Just("$"),
+        Just("a=%"),
+        Just("b=%ff"),
+        Just("ž=+"),
+        Just(""),
+    ];
+    let lawful = HANDSHAKE.map(|(name, value)| {
+        let line = format!("{name}: {value}");
+        prop_oneof![12 => Just(line.clone()), 1 => Just(format!("{line}\n{line}")), 1 => Just(String::new())]
+    });
+    let other = prop_oneof![
+        Just("host: h"),
+        Just("host: h:4000"),
+        Just("origin: http://h"),
+        Just("origin: http://h:4000"),
+        Just("origin: null"),
+        Just("origin: https://$"),
+        Just("authorization: Bearer $"),
+        Just("authorization: $"),
+        Just("x-api-key: $"),
+        Just("X-Phoenix-AuthToken: $"),
+        Just("sec-websocket-protocol: phoenix, base64url.bearer.phx.$"),
+        Just("sec-websocket-protocol: base64url.bearer.phx.$!"),
+        Just("cookie: $"),
+        Just("upgrade: h2c"),
+    ];
+    let (query, others) = (prop::collection::vec(pair, 0..4), prop::collection::vec(other, 0..5));
+    (prop::sample::select(vec!['0', '1', '2', '3', '4', '5']), method, query, lawful, others).prop_map(
+        |(choice, method, query, lawful, others)| {
+            let head = format!("{choice}{method} /socket/websocket?{}\n", query.join("&"));
+            head + &lawful.join("\n") + "\n" + &others.join("\n")
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn any_head_gets_a_decision_and_shows_no_credential(head in heads()) {
+        fuzz::upgrade(head.as_bytes());
+    }
 }
