@@ -38,6 +38,8 @@ pub struct Host {
     pub ended: Option<EndReason>,
     /// How often the client was called malformed.
     pub malformed: usize,
+    /// What else it was told: `Expiring`, `Limited`, `Dropped`.
+    pub notices: Vec<ServerEvent>,
 }
 
 impl Host {
@@ -66,6 +68,7 @@ impl Host {
             ends: Vec::new(),
             ended: None,
             malformed: 0,
+            notices: Vec::new(),
         }
     }
 
@@ -143,7 +146,7 @@ impl Host {
             }
             ServerEvent::Malformed { .. } => self.malformed += 1,
             ServerEvent::Ended { reason } => self.ended = Some(reason),
-            _ => {}
+            notice => self.notices.push(notice),
         }
     }
 

@@ -113,6 +113,7 @@ fn a_server_gives_the_recorded_answers_in_the_recorded_order() {
         "leave",
         "raw_bad_binary",
         "raw_bad_json",
+        "raw_bad_payload_type",
         "raw_bad_shape_array4",
         "raw_bad_shape_object",
         "raw_numeric_refs",

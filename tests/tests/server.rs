@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rejoin_core::phoenix::{EndReason, OnMalformed, ServerConfig, Status};
-use rejoin_core::wire::Serializer;
+use rejoin_core::wire::{Message, Serializer};
 use rejoin_core::{ConnId, Frame, Machine, Payload, TransportEvent};
 use rejoin_sim::Host;
 
@@ -179,7 +179,7 @@ fn a_malformed_frame_closes_the_socket_with_1011() {
         Frame::Text("{not json".into()),
         Frame::Text(r#"["1","1","room:a","phx_join"]"#.into()),
         Frame::Text(r#"{"topic":"room:a","event":"phx_join","payload":{},"ref":"1"}"#.into()),
-        Frame::Text(r#"["1","1","room:b","phx_join",42]"#.into()),
+        Frame::Text(r#"["1","1","room:b","phx_join",{]"#.into()),
         Frame::Text(r#"["1","1","room:a","ping",{"a":}]"#.into()),
         Frame::Text("".into()),
         binary(&[0, 5]),
@@ -190,11 +190,23 @@ fn a_malformed_frame_closes_the_socket_with_1011() {
         let mut host = joined();
         host.client_frame(frame.clone());
         assert_eq!((host.malformed, &host.ends[..]), (1, &[Some(1011)][..]), "{:?}", frame.as_bytes());
+        assert_eq!(host.session.stats().malformed, 1);
         host.client(r#"["1","2","room:a","ping",{}]"#);
         assert_eq!(host.take(), Vec::<String>::new());
         host.transport(TransportEvent::Closed { conn: Host::CONN, code: Some(1011), reason: "".into() });
         assert_eq!(host.ended, Some(EndReason::Malformed));
     }
+}
+
+#[test]
+fn a_join_whose_payload_is_no_object_is_refused_as_a_join_that_crashed() {
+    let mut host = joined();
+    host.client(r#"["2","2","room:b","phx_join",42]"#);
+    host.client_frame(Frame::Binary(b"\x00\x01\x01\x06\x0833room:bphx_join{}"[..].into()));
+    let crashed = r#"{"status":"error","response":{"reason":"join crashed"}}"#;
+    let expected = ["2", "3"].map(|n| format!(r#"["{n}","{n}","room:b","phx_reply",{crashed}]"#));
+    assert_eq!(host.take(), expected);
+    assert_eq!((host.session.stats().refused_joins, host.malformed, host.ends.len()), (2, 0, 0));
 }
 
 #[test]
@@ -354,6 +366,22 @@ fn a_client_that_leaves_before_its_join_is_answered_is_let_go() {
 }
 
 #[test]
+fn a_join_that_was_given_up_is_not_answered_and_the_next_one_is() {
+    let mut host = Host::new(Serializer::V2);
+    host.answers = false;
+    host.client(r#"["4","4","room:a","phx_join",{}]"#);
+    host.client(r#"["4","5","room:a","phx_leave",{}]"#);
+    host.client(r#"["6","6","room:a","phx_join",{}]"#);
+    host.take();
+    let (given_up, next) = (host.joins.remove(0), host.joins.remove(0));
+    host.accept(given_up.0, given_up.1);
+    assert_eq!(host.take(), Vec::<String>::new());
+    host.accept(next.0, next.1);
+    assert_eq!(host.take(), [r#"["6","6","room:a","phx_reply",{"status":"ok","response":{}}]"#]);
+    assert_eq!(host.channels.len(), 1);
+}
+
+#[test]
 fn a_crash_is_phx_error_and_an_end_is_phx_close_each_with_the_join_ref() {
     for (event, expected) in [
         ("crash", r#"["1","1","room:a","phx_error",{"reason":"channel_crash"}]"#),
@@ -385,6 +413,19 @@ fn under_vsn_1_no_join_ref_is_sent_and_none_is_needed() {
 }
 
 #[test]
+fn under_vsn_1_a_leave_needs_no_join_ref() {
+    let mut host = Host::new(Serializer::V1);
+    host.client(r#"{"topic":"room:a","event":"phx_join","payload":{},"ref":"1","join_ref":"1"}"#);
+    host.client(r#"{"topic":"room:a","event":"phx_leave","payload":{},"ref":"2"}"#);
+    let reply = |n| {
+        format!(r#"{{"ref":"{n}","topic":"room:a","event":"phx_reply","payload":{{"status":"ok","response":{{}}}}}}"#)
+    };
+    let close = r#"{"ref":"1","topic":"room:a","event":"phx_close","payload":{}}"#.to_owned();
+    assert_eq!(host.take(), [reply(1), reply(2), close]);
+    assert!(host.channels.is_empty());
+}
+
+#[test]
 fn under_vsn_1_bytes_are_refused_both_ways() {
     let mut host = Host::new(Serializer::V1);
     host.client(r#"{"topic":"room:a","event":"phx_join","payload":{},"ref":"1"}"#);
@@ -400,6 +441,18 @@ fn binary_pushes_and_replies_keep_their_bytes() {
     let mut host = joined();
     host.client_frame(Frame::Binary(b"\x00\x01\x01\x06\x0412room:apingdata".to_vec().into()));
     assert_eq!(host.sent, [Frame::Binary(b"\x01\x01\x01\x06\x0212room:aokdata".to_vec().into())]);
+}
+
+#[test]
+fn bytes_go_out_as_a_push_with_a_join_ref_and_as_a_broadcast_without() {
+    let mut host = joined();
+    let (id, bytes) = (host.channels["room:a"], || Payload::binary(b"data"[..].into()));
+    host.session.push(host.now, id, "news", bytes()).unwrap();
+    let shared = Serializer::V2.encode_from_server(&Message::new("room:a", "news", bytes())).unwrap();
+    host.session.push_encoded(host.now, id, shared).unwrap();
+    host.drain();
+    let expected: [&[u8]; 2] = [b"\x00\x01\x06\x041room:anewsdata", b"\x02\x06\x04room:anewsdata"];
+    assert_eq!(host.sent, expected.map(|bytes| Frame::Binary(bytes.into())));
 }
 
 #[test]

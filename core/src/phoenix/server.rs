@@ -4,16 +4,19 @@
 //! decides who may join and what a push means; this machine answers heartbeats, matches refs, ends
 //! channels, and notices clients that fell silent or read too slowly.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use core::convert::Infallible;
 
 use super::ids::{JoinId, ReplyTo, ServerChannelId};
+use super::outbox::Outbox;
+use super::rate_limit::Rates;
 use super::server_access::Access;
 use super::server_config::{OutboxOverflow, ServerConfig};
 use super::server_event::{EndReason, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status};
 use super::shared_frame::SharedFrame;
-use crate::machine::{ConnId, Frame, Machine, TransportAction, TransportEvent};
+use crate::machine::{ConnId, Machine, TransportAction, TransportEvent};
 use crate::payload::Payload;
 use crate::slab::{Key, Slab};
 use crate::text::Text;
@@ -27,22 +30,26 @@ pub(super) const UNMATCHED: &str = "unmatched topic";
 #[derive(Debug)]
 pub struct ServerSession {
     pub(super) config: Arc<ServerConfig>,
-    conn: ConnId,
+    pub(super) conn: ConnId,
     pub(super) now: Timestamp,
-    state: State,
+    pub(super) state: State,
     pub(super) access: Access,
     pub(super) channels: Slab<Channel>,
     pub(super) topics: BTreeMap<Text, Key>,
     pub(super) joins: BTreeMap<u64, PendingJoin>,
     pub(super) last_join: u64,
-    lane: VecDeque<TransportAction>,
-    lane_bytes: usize,
+    pub(super) outbox: Outbox,
+    /// How the connection ends, once the outbox is empty.
+    pub(super) farewell: Option<TransportAction>,
+    pub(super) rates: Option<Box<Rates>>,
+    /// Until when what was dropped and refused is collected before it is told.
+    pub(super) quiet_until: Timestamp,
     pub(super) events: VecDeque<ServerEvent>,
     pub(super) stats: ServerStats,
 }
 
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     Open { idle_at: Option<Timestamp> },
     Closing { deadline: Timestamp, reason: EndReason },
     Ended,
@@ -50,7 +57,7 @@ enum State {
 
 #[derive(Debug)]
 pub(super) struct Channel {
-    topic: Text,
+    pub(super) topic: Text,
     pub(super) join_ref: Option<Ref>,
     overflow: OutboxOverflow,
 }
@@ -76,13 +83,15 @@ impl ServerSession {
             now,
             state: State::Open { idle_at },
             access: Access::new(&config, now),
+            rates: Rates::new(&config, now),
             config,
             channels: Slab::new(),
             topics: BTreeMap::new(),
             joins: BTreeMap::new(),
             last_join: 0,
-            lane: VecDeque::new(),
-            lane_bytes: 0,
+            outbox: Outbox::default(),
+            farewell: None,
+            quiet_until: Timestamp::ZERO,
             events: VecDeque::new(),
             stats: ServerStats::default(),
         }
@@ -101,6 +110,10 @@ impl ServerSession {
         self.advance(now);
         let pending = self.take_join(&join)?;
         self.answer_join(&pending, Status::Ok, &response);
+        if matches!(self.state, State::Ended) {
+            // The client reads too slowly for the answer.
+            return Err(StaleHandle);
+        }
         let overflow = self.config.overflow;
         let channel = Channel { topic: pending.topic.clone(), join_ref: pending.join_ref, overflow };
         let key = self.channels.insert(channel);
@@ -150,8 +163,9 @@ impl ServerSession {
         self.advance(now);
         let channel = self.channel(to.channel)?;
         let message = Message::reply(channel.topic.clone(), status, &response);
-        let message = message.with_refs(channel.join_ref.clone(), to.reference);
-        self.send(&message)
+        let frame = self.encode(&message.with_refs(channel.join_ref.clone(), to.reference))?;
+        self.send_control(frame);
+        Ok(())
     }
 
     /// Sends a message on one channel.
@@ -166,9 +180,11 @@ impl ServerSession {
         payload: Payload,
     ) -> Result<(), ServerPushError> {
         self.advance(now);
-        let channel = self.channel(channel)?;
-        let message = Message::new(channel.topic.clone(), event, payload).with_refs(channel.join_ref.clone(), None);
-        self.send(&message)
+        let Channel { topic, join_ref, overflow } = self.channel(channel)?;
+        let (message, overflow) = (Message::new(topic.clone(), event, payload), *overflow);
+        let frame = self.encode(&message.with_refs(join_ref.clone(), None))?;
+        self.send_message(channel, overflow, frame.into());
+        Ok(())
     }
 
     /// Sends a Supabase user broadcast (section 2.4): binary (kind 4) under vsn 2.0.0, an object
@@ -186,10 +202,12 @@ impl ServerSession {
         payload: Payload,
     ) -> Result<(), ServerPushError> {
         self.advance(now);
-        let channel = self.channel(channel)?;
+        let Channel { topic, overflow, .. } = self.channel(channel)?;
         let user_event = UserEvent { event: event.into(), metadata };
-        let message = Message::user_broadcast(channel.topic.clone(), user_event, payload);
-        self.send(&message)
+        let (message, overflow) = (Message::user_broadcast(topic.clone(), user_event, payload), *overflow);
+        let frame = self.encode(&message)?;
+        self.send_message(channel, overflow, frame.into());
+        Ok(())
     }
 
     /// Sends a frame that was encoded before, once for many sockets of the same
@@ -204,8 +222,8 @@ impl ServerSession {
         frame: impl Into<SharedFrame>,
     ) -> Result<(), StaleHandle> {
         self.advance(now);
-        self.channel(channel).map_err(|_| StaleHandle)?;
-        self.send_frame(frame.into().frame);
+        let overflow = self.channels.get(channel.0).ok_or(StaleHandle)?.overflow;
+        self.send_message(channel, overflow, frame.into());
         Ok(())
     }
 
@@ -266,10 +284,10 @@ impl ServerSession {
         self.channels.get(channel.0).map(|channel| &channel.topic)
     }
 
-    /// What was ignored so far.
+    /// What was ignored, refused and dropped so far.
     #[must_use]
     pub const fn stats(&self) -> ServerStats {
-        self.stats
+        ServerStats { dropped: self.outbox.dropped(), replaced: self.outbox.replaced(), ..self.stats }
     }
 }
 
@@ -305,6 +323,7 @@ impl Machine for ServerSession {
         self.advance(now);
         if self.is_open() {
             self.check_access();
+            self.tell();
         }
         match &self.state {
             State::Open { idle_at: Some(at) } if *at <= self.now => {
@@ -320,18 +339,18 @@ impl Machine for ServerSession {
 
     fn poll_timeout(&self) -> Option<Timestamp> {
         match &self.state {
-            State::Open { idle_at } => [*idle_at, self.access.deadline(&self.config)].into_iter().flatten().min(),
+            State::Open { idle_at } => {
+                let untold = self.has_untold().then_some(self.quiet_until);
+                [*idle_at, self.access.deadline(&self.config), untold].into_iter().flatten().min()
+            }
             State::Closing { deadline, .. } => Some(*deadline),
             State::Ended => None,
         }
     }
 
     fn poll_transport(&mut self) -> Option<TransportAction> {
-        let action = self.lane.pop_front()?;
-        if let TransportAction::Send { frame, .. } = &action {
-            self.lane_bytes -= frame.len();
-        }
-        Some(action)
+        let conn = self.conn;
+        self.outbox.pop().map(|frame| TransportAction::Send { conn, frame }).or_else(|| self.farewell.take())
     }
 
     fn poll_request(&mut self) -> Option<Infallible> {
@@ -347,15 +366,14 @@ impl Machine for ServerSession {
     }
 
     fn is_congested(&self) -> bool {
-        self.lane_bytes > self.config.outbox_bytes / 2
+        self.outbox.bytes() > self.config.outbox_bytes / 2
     }
 
     fn is_finished(&self) -> bool {
-        matches!(self.state, State::Ended) && self.events.is_empty() && self.lane.is_empty()
+        matches!(self.state, State::Ended) && self.events.is_empty() && self.farewell.is_none()
     }
 }
 
-// What goes to the client, and the end.
 impl ServerSession {
     pub(super) fn advance(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
@@ -379,88 +397,8 @@ impl ServerSession {
         self.events.push_back(ServerEvent::Left { channel: ServerChannelId(key) });
         Some(channel)
     }
-
-    fn answer_join(&mut self, pending: &PendingJoin, status: Status, response: &Payload) {
-        // A join's answer has to be JSON; bytes would be a reply that no client expects there.
-        let response = if response.is_binary() { &Payload::EMPTY } else { response };
-        let reply = Message::reply(pending.topic.clone(), status, response)
-            .with_refs(pending.join_ref.clone(), pending.reference.clone());
-        self.send_json(&reply);
-    }
-
-    pub(super) fn answer(&mut self, to: &Message, join_ref: Option<Ref>, status: Status, response: &Payload) {
-        let reply = Message::reply(to.topic.clone(), status, response).with_refs(join_ref, to.reference.clone());
-        self.send_json(&reply);
-    }
-
-    fn end_replaced(&mut self, channel: Option<Channel>) {
-        if let Some(channel) = channel {
-            self.send_end(&channel, wire::CLOSE, Payload::EMPTY);
-        }
-    }
-
-    /// `phx_close` or `phx_error`, whose ref is the join_ref.
-    pub(super) fn send_end(&mut self, channel: &Channel, event: &'static str, payload: Payload) {
-        let message = Message::new(channel.topic.clone(), Text::from_static(event), payload);
-        self.send_json(&message.with_refs(channel.join_ref.clone(), channel.join_ref.clone()));
-    }
-
-    /// Messages of our own making are JSON, which every serializer can write.
-    fn send_json(&mut self, message: &Message) {
-        let sent = self.send(message);
-        debug_assert!(sent.is_ok(), "JSON fits every serializer");
-    }
-
-    fn send(&mut self, message: &Message) -> Result<(), ServerPushError> {
-        let frame = self.config.serializer.encode_from_server(message).map_err(ServerPushError::Encode)?;
-        self.send_frame(frame);
-        Ok(())
-    }
-
-    fn send_frame(&mut self, frame: Frame) {
-        if !matches!(self.state, State::Open { .. }) {
-            return;
-        }
-        self.lane_bytes += frame.len();
-        self.lane.push_back(TransportAction::Send { conn: self.conn, frame });
-        if self.lane_bytes > self.config.outbox_bytes {
-            self.abort(EndReason::TooSlow);
-        }
-    }
-
-    pub(super) fn close_with(&mut self, code: u16, reason: Text, why: EndReason) {
-        if matches!(self.state, State::Open { .. }) {
-            let deadline = self.now.saturating_add(self.config.close_timeout);
-            self.state = State::Closing { deadline, reason: why };
-            self.stats.unheard += self.release_held() as u64;
-            self.lane.push_back(TransportAction::Close { conn: self.conn, code, reason });
-        }
-    }
-
-    fn abort(&mut self, reason: EndReason) {
-        self.lane.clear();
-        self.lane_bytes = 0;
-        self.lane.push_back(TransportAction::Abort { conn: self.conn });
-        self.end(reason);
-    }
-
-    fn end(&mut self, reason: EndReason) {
-        if matches!(self.state, State::Ended) {
-            return;
-        }
-        self.lane.retain(|action| matches!(action, TransportAction::Abort { .. }));
-        self.lane_bytes = 0;
-        self.joins.clear();
-        let keys: alloc::vec::Vec<_> = self.channels.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            self.remove_channel(key);
-        }
-        self.stats.unheard += self.release_held() as u64;
-        self.state = State::Ended;
-        self.events.push_back(ServerEvent::Ended { reason });
-    }
 }
 
-pub(super) fn reason(text: &'static str) -> Payload {
+pub(super) fn reason(text: &str) -> Payload {
     Payload::unread_json(alloc::format!(r#"{{"reason":"{text}"}}"#).into())
 }

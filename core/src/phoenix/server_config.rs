@@ -123,7 +123,8 @@ pub enum OutboxOverflow {
     Latest,
 }
 
-/// What a malformed frame costs the client. [`ServerEvent::Malformed`] reports it either way.
+/// What a malformed frame costs the client. [`ServerEvent::Malformed`](super::ServerEvent::Malformed)
+/// reports it either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnMalformed {

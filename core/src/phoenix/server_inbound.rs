@@ -4,7 +4,7 @@ use super::ids::{JoinId, ReplyTo, ServerChannelId};
 use super::server::{PendingJoin, ServerSession, UNMATCHED, reason};
 use super::server_access::Access;
 use super::server_config::OnMalformed;
-use super::server_event::{EndReason, ServerEvent, Status};
+use super::server_event::{EndReason, Limit, ServerEvent, Status};
 use crate::machine::Frame;
 use crate::payload::Payload;
 use crate::slab::Key;
@@ -27,8 +27,9 @@ impl ServerSession {
     }
 
     fn receive(&mut self, frame: Frame) {
+        let len = frame.len();
         match self.config.serializer.decode_from_client(frame).and_then(|message| self.checked(message)) {
-            Ok(message) => self.route(message),
+            Ok(message) => self.route(message, len),
             Err(error) => self.malformed(error),
         }
     }
@@ -46,14 +47,10 @@ impl ServerSession {
             }
         }
         match message.payload.as_json() {
-            Some(json) if is_join && !json.trim_start().starts_with('{') => Err(DecodeError::Shape { column: 0 }),
-            None if is_join => Err(DecodeError::Shape { column: 0 }),
-            Some(json) if checks => {
-                check_json(json)?;
-                Ok(message)
-            }
-            _ => Ok(message),
+            Some(json) if checks => check_json(json)?,
+            _ => {}
         }
+        Ok(message)
     }
 
     fn malformed(&mut self, error: DecodeError) {
@@ -65,15 +62,17 @@ impl ServerSession {
         }
     }
 
-    fn route(&mut self, message: Message) {
+    /// `len` is that of the frame.
+    fn route(&mut self, message: Message, len: usize) {
         let joined = self.topics.get(message.topic.as_bytes()).copied();
         match message.event.as_str() {
             _ if message.topic == wire::PHOENIX => match message.event.as_str() {
                 wire::HEARTBEAT => self.answer(&message, message.join_ref.clone(), Status::Ok, &Payload::EMPTY),
                 _ => self.unmatched(&message),
             },
-            wire::JOIN => self.join(message, joined),
+            wire::JOIN => self.join(message, joined, len),
             wire::LEAVE => self.leave(&message, joined),
+            _ if self.is_limited(&message, Limit::Messages, len) => {}
             _ => match joined.and_then(|key| Some((key, self.channels.get(key)?))) {
                 None => self.unmatched(&message),
                 Some((_, channel)) if message.join_ref.is_some() && message.join_ref != channel.join_ref => {
@@ -94,14 +93,23 @@ impl ServerSession {
         }
     }
 
-    fn join(&mut self, message: Message, joined: Option<Key>) {
+    fn join(&mut self, message: Message, joined: Option<Key>, len: usize) {
+        if message.topic.as_bytes().len() > self.config.topic_bytes {
+            return self.refuse_at_once(&message, "topic too long");
+        }
+        if self.is_limited(&message, Limit::Joins, len) {
+            return;
+        }
+        // What Phoenix says of a payload that the channel's `join` was not written for (Appendix C).
+        if !message.payload.as_json().is_some_and(|json| json.trim_start().starts_with('{')) {
+            return self.refuse_at_once(&message, "join crashed");
+        }
         // A join of this topic that the host has not answered yet gives way, and what it would have
         // replaced is replaced by this one.
         let earlier = self.joins.iter().find(|(_, pending)| pending.topic == message.topic).map(|(id, _)| *id);
         let earlier = earlier.and_then(|id| self.joins.remove(&id));
         if joined.is_none() && self.channels.len() + self.joins.len() >= self.config.channels {
-            let response = reason("too many channels joined");
-            return self.answer(&message, message.join_ref.clone(), Status::Error, &response);
+            return self.refuse_at_once(&message, "too many channels joined");
         }
         let replaces = joined.and_then(|key| self.remove_channel(key)).or(earlier.and_then(|join| join.replaces));
         self.last_join += 1;
@@ -114,6 +122,24 @@ impl ServerSession {
         };
         self.joins.insert(self.last_join, pending);
         self.events.push_back(ServerEvent::Join { join: JoinId(self.last_join), topic, payload: message.payload });
+    }
+
+    fn refuse_at_once(&mut self, message: &Message, why: &str) {
+        self.stats.refused_joins += 1;
+        self.answer(message, message.join_ref.clone(), Status::Error, &reason(why));
+    }
+
+    /// Whether a join or a message is beyond a limit; if so, it has been answered.
+    fn is_limited(&mut self, message: &Message, of: Limit, len: usize) -> bool {
+        let Some(rates) = &mut self.rates else { return false };
+        let Err(limit) = rates.admit(self.now, of, len) else { return false };
+        self.stats.limited += 1;
+        if of == Limit::Joins || message.reference.is_some() {
+            let response = reason(&alloc::format!("too many {limit}"));
+            self.answer(message, message.join_ref.clone(), Status::Error, &response);
+        }
+        self.tell();
+        true
     }
 
     fn leave(&mut self, message: &Message, joined: Option<Key>) {
