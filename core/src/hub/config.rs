@@ -61,7 +61,7 @@ impl Default for TrackLimits {
 pub struct HistoryLimits {
     /// Messages of one topic; default 100.
     pub messages: usize,
-    /// Bytes of the messages of one topic, as they are under vsn 2.0.0; default 1 MiB.
+    /// Bytes of the messages of one topic, as they are under vsn 2.0.0, and of their keys; default 1 MiB.
     pub bytes: usize,
     /// Topics without members whose history is kept all the same; default 1,000. The one that has been
     /// without members for the longest time is forgotten first, and counted in

@@ -2,10 +2,10 @@
 
 use super::MemberId;
 use super::members::Walk;
-use crate::machine::Frame;
 use crate::payload::Payload;
+use crate::phoenix::SharedFrame;
 use crate::text::Text;
-use crate::wire::{Message, Serializer};
+use crate::wire::{EncodeError, Message, Serializer};
 
 /// What is said to the members of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,13 +17,15 @@ pub struct Broadcast {
     pub payload: Payload,
     /// The one who need not be told, usually because it spoke; default nobody.
     pub except: Option<MemberId>,
+    /// What it is the latest state of; see [`SharedFrame::key`]. Default `None`.
+    pub key: Option<Text>,
 }
 
 impl Broadcast {
     /// To everybody.
     #[must_use]
     pub fn new(event: impl Into<Text>, payload: Payload) -> Self {
-        Self { event: event.into(), payload, except: None }
+        Self { event: event.into(), payload, except: None, key: None }
     }
 
     /// To everybody but this member.
@@ -31,6 +33,32 @@ impl Broadcast {
     pub const fn except(mut self, member: MemberId) -> Self {
         self.except = Some(member);
         self
+    }
+
+    /// As the latest state of `key`: where a channel says so, it takes the place of an earlier one that
+    /// still waits.
+    #[must_use]
+    pub fn key(self, key: impl Into<Text>) -> Self {
+        Self { key: Some(key.into()), ..self }
+    }
+
+    pub(super) fn into_said(self, topic: Text) -> Said {
+        Said { message: Message::new(topic, self.event, self.payload), key: self.key }
+    }
+}
+
+/// A message before it is encoded.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) message: Message,
+    /// As in [`Broadcast::key`].
+    pub(super) key: Option<Text>,
+}
+
+impl Said {
+    pub(super) fn encode(&self, serializer: Serializer) -> Result<SharedFrame, EncodeError> {
+        let frame = serializer.encode_from_server(&self.message)?;
+        Ok(SharedFrame { frame, key: self.key.clone() })
     }
 }
 
@@ -43,7 +71,7 @@ impl Broadcast {
 pub struct Fanout<'h, M> {
     members: Walk<'h, M>,
     except: Option<MemberId>,
-    message: Message,
+    said: Said,
     offset: Option<u64>,
     v1: Encoded,
     v2: Encoded,
@@ -54,13 +82,13 @@ pub struct Fanout<'h, M> {
 enum Encoded {
     NotYet,
     Impossible,
-    As(Frame),
+    As(SharedFrame),
 }
 
 impl<'h, M> Fanout<'h, M> {
-    pub(super) const fn new(members: Walk<'h, M>, message: Message, skipped: &'h mut u64) -> Self {
+    pub(super) const fn new(members: Walk<'h, M>, said: Said, skipped: &'h mut u64) -> Self {
         let (v1, v2) = (Encoded::NotYet, Encoded::NotYet);
-        Self { members, except: None, message, offset: None, v1, v2, skipped }
+        Self { members, except: None, said, offset: None, v1, v2, skipped }
     }
 
     pub(super) const fn except(mut self, member: Option<MemberId>) -> Self {
@@ -68,7 +96,7 @@ impl<'h, M> Fanout<'h, M> {
         self
     }
 
-    pub(super) fn recorded(mut self, recorded: Option<(u64, Frame)>) -> Self {
+    pub(super) fn recorded(mut self, recorded: Option<(u64, SharedFrame)>) -> Self {
         if let Some((offset, frame)) = recorded {
             (self.offset, self.v2) = (Some(offset), Encoded::As(frame));
         }
@@ -82,13 +110,13 @@ impl<'h, M> Fanout<'h, M> {
         self.offset
     }
 
-    fn encoded(&mut self, serializer: Serializer) -> Option<Frame> {
+    fn encoded(&mut self, serializer: Serializer) -> Option<SharedFrame> {
         let slot = match serializer {
             Serializer::V1 => &mut self.v1,
             Serializer::V2 => &mut self.v2,
         };
         if let Encoded::NotYet = slot {
-            *slot = serializer.encode_from_server(&self.message).map_or(Encoded::Impossible, Encoded::As);
+            *slot = self.said.encode(serializer).map_or(Encoded::Impossible, Encoded::As);
         }
         match slot {
             Encoded::As(frame) => Some(frame.clone()),
@@ -98,7 +126,7 @@ impl<'h, M> Fanout<'h, M> {
 }
 
 impl<'h, M> Iterator for Fanout<'h, M> {
-    type Item = (&'h M, Frame);
+    type Item = (&'h M, SharedFrame);
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {

@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::config::HistoryLimits;
-use crate::machine::Frame;
+use crate::phoenix::SharedFrame;
 use crate::text::Text;
 use crate::wire::Serializer;
 
@@ -46,7 +46,7 @@ pub struct History {
 pub struct Recorded {
     offset: u64,
     /// Under vsn 2.0.0, which can say everything that vsn 1.0.0 can. Those who were there share it.
-    frame: Frame,
+    frame: SharedFrame,
 }
 
 impl Recorded {
@@ -58,12 +58,17 @@ impl Recorded {
 
     /// The message as everybody got it. `None` if this serializer cannot say it.
     #[must_use]
-    pub fn frame(&self, serializer: Serializer) -> Option<Frame> {
+    pub fn frame(&self, serializer: Serializer) -> Option<SharedFrame> {
         if serializer == Serializer::V2 {
             return Some(self.frame.clone());
         }
-        let message = Serializer::V2.decode_from_server(self.frame.clone()).ok()?;
-        serializer.encode_from_server(&message).ok()
+        let SharedFrame { frame, key } = self.frame.clone();
+        let message = Serializer::V2.decode_from_server(frame).ok()?;
+        Some(SharedFrame { frame: serializer.encode_from_server(&message).ok()?, key })
+    }
+
+    fn len(&self) -> usize {
+        self.frame.frame.len() + self.frame.key.as_ref().map_or(0, |key| key.as_bytes().len())
     }
 }
 
@@ -83,12 +88,15 @@ impl Log {
     }
 
     /// The number that the message has.
-    pub(super) fn record(&mut self, frame: Frame, limits: &HistoryLimits) -> u64 {
+    pub(super) fn record(&mut self, frame: &SharedFrame, limits: &HistoryLimits) -> u64 {
         self.offset += 1;
-        self.bytes += frame.len();
-        self.messages.push_back(Recorded { offset: self.offset, frame });
+        // The frame is our own already; the key may be a slice of whatever brought it.
+        let frame = SharedFrame { frame: frame.frame.clone(), key: frame.key.as_ref().map(Text::detach) };
+        let message = Recorded { offset: self.offset, frame };
+        self.bytes += message.len();
+        self.messages.push_back(message);
         while self.messages.len() > limits.messages || self.bytes > limits.bytes {
-            self.bytes -= self.messages.pop_front().map_or(self.bytes, |oldest| oldest.frame.len());
+            self.bytes -= self.messages.pop_front().map_or(self.bytes, |oldest| oldest.len());
         }
         self.offset
     }

@@ -21,6 +21,7 @@ use alloc::collections::BTreeMap;
 
 pub use config::{HistoryLimits, HubConfig, HubStats, TrackLimits};
 pub use error::{HubFull, TrackError};
+use fanout::Said;
 pub use fanout::{Broadcast, Fanout};
 use history::{Archive, Log};
 pub use history::{History, Position, Recorded};
@@ -30,7 +31,7 @@ use refs::Refs;
 
 use crate::slab::{Key, Slab};
 use crate::text::Text;
-use crate::wire::{Message, Serializer};
+use crate::wire::Serializer;
 
 /// Topics and their members, of the kind `M`: whatever the host needs in order to reach one.
 ///
@@ -48,7 +49,7 @@ use crate::wire::{Message, Serializer};
 /// let bob = hub.join(&lobby, Serializer::V2, "bob's socket")?;
 ///
 /// let shout = Broadcast::new("shout", Payload::EMPTY).except(ann);
-/// let told: Vec<_> = hub.broadcast(&lobby, shout).map(|(socket, frame)| (*socket, frame)).collect();
+/// let told: Vec<_> = hub.broadcast(&lobby, shout).map(|(socket, shared)| (*socket, shared.frame)).collect();
 /// assert_eq!(told, [("bob's socket", Frame::Text(r#"[null,null,"room:lobby","shout",{}]"#.into()))]);
 /// # hub.leave(bob);
 /// # Ok::<(), Box<dyn core::error::Error>>(())
@@ -92,9 +93,9 @@ pub struct Left<'h, M> {
 impl<M> Hub<M> {
     /// A hub without topics.
     ///
-    /// The names that it gives (each `phx_ref` and each epoch of a history) begin with what it makes of `seed`. Two hubs, be it on two
-    /// nodes or one after a restart, need two seeds, or a client might take the names of one for those of
-    /// the other. They are no secrets.
+    /// The names that it gives, each `phx_ref` and each epoch of a history, begin with what it makes of
+    /// `seed`. Two hubs, be it on two nodes or one after a restart, need two seeds, or a client might take
+    /// the names of one for those of the other. They are no secrets.
     #[must_use]
     pub fn new(config: HubConfig, seed: u64) -> Self {
         Self {
@@ -144,11 +145,11 @@ impl<M> Hub<M> {
     /// Says something to everybody in a topic, in the order in which they joined, by way of what this
     /// returns.
     pub fn broadcast(&mut self, topic: &Text, broadcast: Broadcast) -> Fanout<'_, M> {
-        let Broadcast { event, payload, except } = broadcast;
-        let message = Message::new(topic.clone(), event, payload);
-        let recorded = self.record(topic, &message);
+        let except = broadcast.except;
+        let said = broadcast.into_said(topic.clone());
+        let recorded = self.record(topic, &said);
         let roll = self.roll(topic);
-        self.fan_out((roll, message)).recorded(recorded).except(except)
+        self.fan_out((roll, said)).recorded(recorded).except(except)
     }
 
     /// The handle of a member; `None` once it has left.
@@ -220,7 +221,7 @@ impl<M> Hub<M> {
         }
     }
 
-    fn fan_out(&mut self, (roll, message): (Roll, Message)) -> Fanout<'_, M> {
-        Fanout::new(self.members.of(roll), message, &mut self.stats.skipped)
+    fn fan_out(&mut self, (roll, said): (Roll, Said)) -> Fanout<'_, M> {
+        Fanout::new(self.members.of(roll), said, &mut self.stats.skipped)
     }
 }

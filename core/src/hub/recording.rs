@@ -1,10 +1,11 @@
 //! What is kept of broadcasts, and who asks for it.
 
+use super::fanout::Said;
 use super::history::{History, Log, Position};
 use super::{Hub, Topic};
-use crate::machine::Frame;
+use crate::phoenix::SharedFrame;
 use crate::text::Text;
-use crate::wire::{Message, Serializer};
+use crate::wire::Serializer;
 
 impl<M> Hub<M> {
     /// What was broadcast in a topic after a position: everything, with
@@ -34,9 +35,9 @@ impl<M> Hub<M> {
 
     /// The number that the message has, and the frame of vsn 2.0.0 that is kept; nothing if no history is, or
     /// if the message cannot be said.
-    pub(super) fn record(&mut self, topic: &Text, message: &Message) -> Option<(u64, Frame)> {
+    pub(super) fn record(&mut self, topic: &Text, said: &Said) -> Option<(u64, SharedFrame)> {
         let limits = self.config.history.as_ref()?;
-        let frame = Serializer::V2.encode_from_server(message).ok()?;
+        let frame = said.encode(Serializer::V2).ok()?;
         let open = self.names.get(topic.as_bytes()).and_then(|key| self.topics.get_mut(*key));
         let log = match open {
             Some(topic) => topic.log.as_mut(),
@@ -48,7 +49,7 @@ impl<M> Hub<M> {
                 self.archive.get_mut(topic)
             }
         };
-        Some((log?.record(frame.clone(), limits), frame))
+        Some((log?.record(&frame, limits), frame))
     }
 
     /// The log of a topic that gets its first member.

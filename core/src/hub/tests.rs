@@ -61,7 +61,7 @@ fn the_members_of_a_serializer_share_one_frame() {
     for (n, serializer) in [Serializer::V2, Serializer::V1, Serializer::V2, Serializer::V1].into_iter().enumerate() {
         hub.join(&room, serializer, n as u32).unwrap();
     }
-    let frames: Vec<_> = hub.broadcast(&room, shout()).map(|(_, frame)| frame).collect();
+    let frames: Vec<_> = hub.broadcast(&room, shout()).map(|(_, shared)| shared.frame).collect();
     assert_eq!(frames[0], Frame::Text(r#"[null,null,"room","shout",{}]"#.into()));
     assert_eq!(frames[1], Frame::Text(r#"{"ref":null,"topic":"room","event":"shout","payload":{}}"#.into()));
     let at = |n: usize| frames[n].as_bytes().as_ptr();
@@ -76,7 +76,8 @@ fn bytes_pass_over_members_that_have_none_and_are_counted() {
         hub.join(&room, serializer, n as u32).unwrap();
     }
     let bytes = Payload::binary(Bytes::from_static(b"\x01"));
-    let frames: Vec<_> = hub.broadcast(&room, Broadcast::new("raw", bytes)).collect();
+    let fanout = hub.broadcast(&room, Broadcast::new("raw", bytes));
+    let frames: Vec<_> = fanout.map(|(member, shared)| (member, shared.frame)).collect();
     assert_eq!(frames, [(&1, Frame::Binary(Bytes::from_static(b"\x02\x04\x03roomraw\x01")))]);
     assert_eq!(hub.stats().skipped, 2);
 }
@@ -113,4 +114,16 @@ fn a_full_hub_lets_nobody_in_until_somebody_leaves() {
     assert_eq!(hub.topic_count(), 2);
     hub.leave(ids[0]);
     assert!(hub.join(&topic("c"), Serializer::V2, 0).is_ok());
+}
+
+#[test]
+fn a_key_goes_with_the_frame_to_everybody() {
+    let mut hub = hub();
+    let room = topic("room");
+    for serializer in [Serializer::V1, Serializer::V2] {
+        hub.join(&room, serializer, 0).unwrap();
+    }
+    let keys: Vec<_> = hub.broadcast(&room, shout().key("cursor:ann")).map(|(_, shared)| shared.key).collect();
+    assert_eq!(keys, [Some(topic("cursor:ann")), Some(topic("cursor:ann"))]);
+    assert!(hub.broadcast(&room, shout()).all(|(_, shared)| shared.key.is_none()));
 }

@@ -2,14 +2,14 @@
 
 use alloc::vec::Vec;
 
+use super::fanout::Said;
 use super::members::{Roll, Tracked};
 use super::presence::{self, Change};
 use super::stamp::stamp;
-use super::{Fanout, Hub, MemberId, Topic, TrackError};
+use super::{Broadcast, Fanout, Hub, MemberId, Topic, TrackError};
 use crate::payload::Payload;
 use crate::phoenix::Meta;
 use crate::text::Text;
-use crate::wire::Message;
 
 impl<M> Hub<M> {
     /// Makes a member present under a key, with a JSON object about it, and tells everybody in its topic,
@@ -98,7 +98,7 @@ impl<M> Hub<M> {
 
 impl Topic {
     /// The one diff of everything that somebody tracked who has left.
-    pub(super) fn untrack_all(&mut self, mut tracked: Vec<Tracked>) -> (Roll, Message) {
+    pub(super) fn untrack_all(&mut self, mut tracked: Vec<Tracked>) -> (Roll, Said) {
         tracked.sort_by(|a, b| a.key.cmp(&b.key));
         let left = tracked.iter().filter_map(|tracked| self.presence.untrack(&tracked.key, &tracked.phx_ref));
         let left: Vec<_> = left.collect();
@@ -106,11 +106,12 @@ impl Topic {
     }
 
     /// A diff, and who has to know; nobody if there is nothing to say.
-    fn diff(&self, joins: &[Change], leaves: &[Change]) -> (Roll, Message) {
-        let message = |payload| Message::new(self.name.clone(), Text::from_static("presence_diff"), payload);
+    fn diff(&self, joins: &[Change], leaves: &[Change]) -> (Roll, Said) {
+        let event = Text::from_static("presence_diff");
+        let said = |payload| Broadcast::new(event, payload).into_said(self.name.clone());
         if self.roll.is_empty() || (joins.is_empty() && leaves.is_empty()) {
-            return (Roll::default(), message(Payload::EMPTY));
+            return (Roll::default(), said(Payload::EMPTY));
         }
-        (self.roll, message(presence::diff(joins, leaves)))
+        (self.roll, said(presence::diff(joins, leaves)))
     }
 }

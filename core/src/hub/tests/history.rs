@@ -5,6 +5,7 @@ use alloc::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::phoenix::SharedFrame;
 
 const ROOM: Text = Text::from_static("room");
 
@@ -18,7 +19,7 @@ fn say(hub: &mut Hub<u32>, topic: &Text, n: u64) -> Option<u64> {
 
 fn said(history: &History) -> Vec<u64> {
     let payload = |message: &Recorded| {
-        let frame = message.frame(Serializer::V2).unwrap();
+        let frame = message.frame(Serializer::V2).unwrap().frame;
         Serializer::V2.decode_from_server(frame).unwrap().payload.parse().unwrap()
     };
     history.messages.iter().map(payload).collect()
@@ -86,12 +87,13 @@ fn the_history_that_was_without_members_the_longest_is_forgotten_first() {
 fn the_history_and_those_who_are_there_share_one_frame() {
     let mut hub = keeping(10, 1 << 20, 2);
     hub.join(&ROOM, Serializer::V2, 0).unwrap();
-    let live: Vec<_> = hub.broadcast(&ROOM, shout()).map(|(_, frame)| frame).collect();
+    let live: Vec<_> = hub.broadcast(&ROOM, shout().key("k")).map(|(_, shared)| shared.frame).collect();
     let history = hub.history_last(&ROOM, 9).unwrap();
     let [message] = &history.messages[..] else { panic!("{history:?}") };
-    assert_eq!(message.frame(Serializer::V2).unwrap().as_bytes().as_ptr(), live[0].as_bytes().as_ptr());
+    assert_eq!(message.frame(Serializer::V2).unwrap().frame.as_bytes().as_ptr(), live[0].as_bytes().as_ptr());
     let v1 = r#"{"ref":null,"topic":"room","event":"shout","payload":{}}"#;
-    assert_eq!((message.offset(), message.frame(Serializer::V1)), (1, Some(Frame::Text(v1.into()))));
+    let v1 = SharedFrame::from(Frame::Text(v1.into())).with_key("k");
+    assert_eq!((message.offset(), message.frame(Serializer::V1)), (1, Some(v1)));
 }
 
 #[test]
@@ -102,7 +104,7 @@ fn bytes_are_kept_for_those_who_can_read_them() {
     let history = hub.history_last(&ROOM, 9).unwrap();
     assert_eq!(history.messages[0].frame(Serializer::V1), None);
     let frame = Frame::Binary(Bytes::from_static(b"\x02\x04\x03roomraw\x01"));
-    assert_eq!(history.messages[0].frame(Serializer::V2), Some(frame));
+    assert_eq!(history.messages[0].frame(Serializer::V2), Some(frame.into()));
 }
 
 #[test]
@@ -149,14 +151,14 @@ proptest! {
                 Op::Leave { topic } => drop(ids[topic].pop().map(|id| hub.leave(id).map(|left| left.member))),
                 Op::Say { topic, len } => {
                     let message = Broadcast::new("say", Payload::json(&"x".repeat(len)).unwrap());
-                    let frame = Message::new(topics[topic].clone(), "say", message.payload.clone());
+                    let frame = crate::wire::Message::new(topics[topic].clone(), "say", message.payload.clone());
                     prop_assert!(hub.broadcast(&topics[topic], message).offset().is_some());
                     spoken[topic].push(Serializer::V2.encode_from_server(&frame).unwrap());
                 }
                 Op::Ask { topic, back } => {
                     let Some((position, said)) = positions[topic].iter().rev().nth(back) else { continue };
                     let Some(history) = hub.history_after(&topics[topic], position) else { continue };
-                    let frames = history.messages.iter().map(|message| message.frame(Serializer::V2).unwrap());
+                    let frames = history.messages.iter().map(|message| message.frame(Serializer::V2).unwrap().frame);
                     let frames: Vec<_> = frames.collect();
                     let expected = if history.recovered { &spoken[topic][*said..] } else { &[] };
                     prop_assert_eq!(frames, expected);
@@ -166,7 +168,7 @@ proptest! {
             for (n, name) in topics.iter().enumerate() {
                 if let Some(History { position, messages, .. }) = hub.history_last(name, usize::MAX) {
                     prop_assert!(messages.len() <= 5);
-                    prop_assert!(messages.iter().map(|m| m.frame(Serializer::V2).unwrap().len()).sum::<usize>() <= 300);
+                    prop_assert!(messages.iter().map(|m| m.frame(Serializer::V2).unwrap().frame.len()).sum::<usize>() <= 300);
                     positions[n].push((position, spoken[n].len()));
                 }
             }

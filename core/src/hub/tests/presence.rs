@@ -129,7 +129,7 @@ impl World {
 
     /// Gives the frames to the clients; how many there were.
     fn hear(&mut self, diff: Result<Fanout<'_, usize>, TrackError>) -> Result<usize, TrackError> {
-        Ok(diff?.map(|(client, frame)| self.clients.get_mut(client).unwrap().receive(frame)).count())
+        Ok(diff?.map(|(client, shared)| self.clients.get_mut(client).unwrap().receive(shared.frame)).count())
     }
 
     /// Everybody knows the same, and it is what was tracked.
@@ -211,7 +211,7 @@ fn diffs_and_states_are_those_of_phoenix() {
     assert_eq!(b, diff(&bob_was, ""));
     assert_eq!(c, diff(&bob_is, &bob_was));
     assert_eq!(hub.presence_state(&ROOM).as_json(), Some(&*alloc::format!("{{{alice_is},{bob_is}}}")));
-    let left: Vec<_> = hub.leave(bob).unwrap().diff.map(|(_, frame)| frame).collect();
+    let left = frames(Ok(hub.leave(bob).unwrap().diff));
     assert_eq!(left, diff("", &bob_is)[..1]);
     assert_eq!(a_ref.len(), 16);
 }
@@ -312,5 +312,5 @@ fn json(text: &str) -> Payload {
 }
 
 fn frames(diff: Result<Fanout<'_, usize>, TrackError>) -> Vec<Frame> {
-    diff.unwrap().map(|(_, frame)| frame).collect()
+    diff.unwrap().map(|(_, shared)| shared.frame).collect()
 }
