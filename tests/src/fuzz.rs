@@ -2,6 +2,7 @@
 
 mod naive_presence;
 mod rows;
+mod token;
 mod upgrade;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use rejoin_core::phoenix::{
 use rejoin_core::wire::{DecodeError, Message, Serializer};
 use rejoin_core::{ConnId, ConnectRequest, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
 pub use rows::{postgres_change, postgres_filter};
+pub use token::token;
 pub use upgrade::upgrade;
 
 use crate::app::numbered;

@@ -139,6 +139,16 @@ fn any_head_is_let_in_or_refused_and_shows_no_credential() {
     }
 }
 
+#[test]
+fn tokens_are_read_as_a_parser_reads_them() {
+    let tokens = corpus("token");
+    tokens.iter().for_each(|token| fuzz::token(token));
+    let mut rng = Rng::new(3);
+    for _ in 0..20_000 {
+        fuzz::token(&damaged(&mut rng, &tokens));
+    }
+}
+
 /// What the fuzzer of a target begins with.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let folder = format!("{}/../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
