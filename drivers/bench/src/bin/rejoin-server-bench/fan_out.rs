@@ -1,0 +1,160 @@
+//! One speaks and many listen.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+use crate::args::Args;
+use crate::crowd::Crowd;
+use crate::machine::Machine;
+use crate::server::{Kind, Server};
+use crate::table::{median, thousands};
+
+/// Nothing arrived for so long: what is missing is lost.
+const LOST: Duration = Duration::from_secs(2);
+/// Between the last join and the first message.
+const SETTLE: Duration = Duration::from_millis(200);
+/// One run says the same thing this often at least and at most.
+const FEWEST: usize = 10;
+const MOST: usize = 20_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// The next message follows when the last one has arrived everywhere.
+    OneByOne,
+    /// As many messages at a time as the server's documentation says that it keeps.
+    Window,
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OneByOne => "one message at a time",
+            Self::Window => "a window of messages at a time",
+        })
+    }
+}
+
+/// What one run found.
+pub(crate) struct FanOut {
+    pub(crate) kind: &'static str,
+    pub(crate) subscribers: usize,
+    pub(crate) size: usize,
+    pub(crate) pace: Pace,
+    expected: usize,
+    delivered: usize,
+    seconds: f64,
+    cpu: f64,
+    closed: usize,
+}
+
+/// All sizes and paces, on one server with so many subscribers.
+pub(crate) fn measure(
+    args: &Args,
+    kind: &'static Kind,
+    machine: &Machine,
+    subscribers: usize,
+) -> Result<Vec<FanOut>, Failure> {
+    let server = Server::start(args, kind, machine)?;
+    let mut crowd = Crowd::new(server.address, kind.dialect)?;
+    crowd.grow(subscribers + 1)?;
+    let mut measured = Vec::new();
+    for &size in &args.size {
+        for pace in [Pace::OneByOne, Pace::Window] {
+            let messages = (args.deliveries / subscribers.max(1)).clamp(FEWEST, MOST);
+            let window = if pace == Pace::OneByOne { 1 } else { kind.window };
+            // The first messages find everything cold.
+            speak(&server, &mut crowd, kind, Speech { subscribers, size, pace, messages: FEWEST, window })?;
+            measured.push(speak(&server, &mut crowd, kind, Speech { subscribers, size, pace, messages, window })?);
+        }
+    }
+    Ok(measured)
+}
+
+/// Many messages in one go.
+pub(crate) fn flood(args: &Args, kind: &'static Kind, machine: &Machine) -> Result<FanOut, Failure> {
+    let server = Server::start(args, kind, machine)?;
+    let mut crowd = Crowd::new(server.address, kind.dialect)?;
+    crowd.grow(args.flood_subscribers + 1)?;
+    let (subscribers, size, messages) = (args.flood_subscribers, args.size[0], args.flood);
+    speak(&server, &mut crowd, kind, Speech { subscribers, size, pace: Pace::Window, messages, window: messages })
+}
+
+struct Speech {
+    subscribers: usize,
+    size: usize,
+    pace: Pace,
+    messages: usize,
+    window: usize,
+}
+
+fn speak(server: &Server, crowd: &mut Crowd, kind: &'static Kind, speech: Speech) -> Result<FanOut, Failure> {
+    let Speech { subscribers, size, pace, messages, window } = speech;
+    let listeners = subscribers + usize::from(kind.echoes);
+    let text = crowd.dialect().shout(size);
+    crowd.rest(SETTLE)?;
+
+    let before = crowd.heard();
+    let (begun, cpu) = (Instant::now(), server.cpu()?);
+    let (mut said, mut last) = (0, begun);
+    let mut heard = before;
+    while said < messages {
+        let now = window.min(messages - said);
+        crowd.say(&text, now)?;
+        said += now;
+        let mut progress = Instant::now();
+        while heard.messages - before.messages < said * listeners || heard.answers - before.answers < said {
+            let earlier = heard;
+            // A load that slept would have to be woken, at the server's expense.
+            heard = crowd.turn(Duration::ZERO)?;
+            if heard.messages > earlier.messages || heard.answers > earlier.answers {
+                (progress, last) = (Instant::now(), Instant::now());
+            } else if progress.elapsed() > LOST {
+                break;
+            }
+        }
+    }
+    Ok(FanOut {
+        kind: kind.name,
+        subscribers,
+        size,
+        pace,
+        expected: messages * listeners,
+        delivered: heard.messages - before.messages,
+        seconds: (last - begun).as_secs_f64(),
+        cpu: server.cpu()? - cpu,
+        closed: heard.closed - before.closed,
+    })
+}
+
+impl FanOut {
+    /// Deliveries a CPU second and a second, and what was lost.
+    pub(crate) fn rates(runs: &[&Self]) -> String {
+        let of = |rate: fn(&Self) -> f64| thousands(median(runs.iter().map(|run| rate(run)).collect()));
+        let mut cell = format!(
+            "{} ({})",
+            of(|run| run.delivered as f64 / run.cpu.max(0.01)),
+            of(|run| run.delivered as f64 / run.seconds)
+        );
+        let lost: usize = runs.iter().map(|run| run.expected - run.delivered).sum();
+        if lost > 0 {
+            cell.push_str(&format!(", {lost} lost"));
+        }
+        cell
+    }
+
+    /// How much arrived, and whether everybody is still there.
+    pub(crate) fn arrivals(runs: &[&Self]) -> String {
+        let of = |share: fn(&Self) -> f64| median(runs.iter().map(|run| share(run)).collect());
+        let mut cell = format!(
+            "{:.1} %, {} a CPU second",
+            of(|run| 100.0 * run.delivered as f64 / run.expected as f64),
+            thousands(of(|run| run.delivered as f64 / run.cpu.max(0.01)))
+        );
+        let closed: usize = runs.iter().map(|run| run.closed).sum();
+        if closed > 0 {
+            cell.push_str(&format!(", {closed} clients cut off"));
+        }
+        cell
+    }
+}
