@@ -104,8 +104,7 @@ pub(crate) trait Lab: Clone + Send + Sync + 'static {
                 Incoming::Http(connection) => {
                     let admit = |session: LongPollSession| {
                         let config = ServerConfig::new(session.serializer());
-                        let (peer, events, pump) =
-                            serve_long_poll(session, ConnId::new(1), config, 64, lab.runtime(None));
+                        let (peer, events, pump) = serve_long_poll(session, ConnId::new(1), config, lab.runtime(None));
                         lab.spawn(lab.attend(peer, events, Box::pin(pump)));
                     };
                     hub.serve(connection, lab.runtime(None), admit).await;
@@ -119,7 +118,7 @@ pub(crate) trait Lab: Clone + Send + Sync + 'static {
     /// `quiet` is not answered; anything else is answered `ok` with its own payload.
     fn host(&self, accepted: Accepted<<Self::Runtime as Runtime>::Io>) -> Pending<()> {
         let config = ServerConfig::new(accepted.serializer);
-        let (peer, events, pump) = serve(accepted.websocket, ConnId::new(1), config, 64, self.runtime(None));
+        let (peer, events, pump) = serve(accepted.websocket, ConnId::new(1), config, self.runtime(None));
         self.attend(peer, events, Box::pin(pump))
     }
 
@@ -131,17 +130,17 @@ pub(crate) trait Lab: Clone + Send + Sync + 'static {
         Box::pin(async move {
             while let Some(event) = events.next().await {
                 match event {
-                    ServerEvent::Join { join, payload, .. } => drop(peer.accept_join(join, payload).await),
+                    ServerEvent::Join { join, payload, .. } => drop(peer.accept_join(join, payload)),
                     ServerEvent::Push { channel, event, payload, reply } => match event.as_str() {
                         "cut" => drop(cut.send(()).await),
                         "quiet" => {}
                         "count" => {
                             let n: u32 = payload.parse().expect("a number");
                             for i in 0..n {
-                                let _ = peer.push(channel, "counted", Payload::json(&i).expect("JSON")).await;
+                                let _ = peer.push(channel, "counted", Payload::json(&i).expect("JSON"));
                             }
                         }
-                        _ => drop(peer.reply(reply, Status::Ok, payload).await),
+                        _ => drop(peer.reply(reply, Status::Ok, payload)),
                     },
                     _ => {}
                 }

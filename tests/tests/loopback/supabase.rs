@@ -153,7 +153,7 @@ async fn server<L: Lab>(lab: &L) -> (SocketAddr, Receiver<Seen>) {
 async fn host<L: Lab>(lab: L, accepted: Accepted<<L::Runtime as Runtime>::Io>, seen: Sender<Seen>) {
     let mut config = ServerConfig::new(accepted.serializer);
     config.user_broadcasts = true;
-    let (peer, mut events, pump) = serve(accepted.websocket, ConnId::new(1), config, 64, lab.runtime(None));
+    let (peer, mut events, pump) = serve(accepted.websocket, ConnId::new(1), config, lab.runtime(None));
     let (cut, cuts) = async_channel::bounded::<()>(1);
     lab.spawn(Box::pin(async move {
         // Dropping the pump drops the socket.
@@ -163,19 +163,19 @@ async fn host<L: Lab>(lab: L, accepted: Accepted<<L::Runtime as Runtime>::Io>, s
         match event {
             ServerEvent::Join { join, payload, .. } => {
                 note_token(&seen, &payload);
-                let _ = peer.accept_join(join, Payload::EMPTY).await;
+                let _ = peer.accept_join(join, Payload::EMPTY);
             }
             ServerEvent::Push { payload, .. } => note_token(&seen, &payload),
             ServerEvent::UserBroadcast { event, .. } if event == "cut" => drop(cut.send(()).await),
             ServerEvent::UserBroadcast { channel, event, payload, reply, .. } => {
-                let _ = peer.reply(reply, Status::Ok, Payload::EMPTY).await;
+                let _ = peer.reply(reply, Status::Ok, Payload::EMPTY);
                 if event == "as text" {
                     let inner = payload.as_json().expect("JSON").to_owned();
                     let text = format!(r#"{{"type":"broadcast","event":"cursor","payload":{inner}}}"#);
-                    let _ = peer.push(channel, "broadcast", json(&text)).await;
+                    let _ = peer.push(channel, "broadcast", json(&text));
                 } else {
                     let _ = seen.try_send(Seen::UserBroadcast(payload.clone()));
-                    let _ = peer.push_user_broadcast(channel, event, None, payload).await;
+                    let _ = peer.push_user_broadcast(channel, event, None, payload);
                 }
             }
             _ => {}
