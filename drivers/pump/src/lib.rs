@@ -38,6 +38,7 @@ mod queue;
 mod read_ahead;
 mod retry_after;
 mod runtime;
+mod served;
 pub mod server;
 mod stream;
 pub mod supabase;

@@ -6,26 +6,25 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use async_tungstenite::WebSocketStream;
 use futures_util::future::Fuse;
-use futures_util::task::AtomicWaker;
 use rejoin_core::phoenix::{
     JoinId, OutboxOverflow, ReplyTo, ServerChannelId, ServerConfig, ServerEvent, ServerPushError, ServerSession,
     SharedFrame, StaleHandle, Status,
 };
 use rejoin_core::wire::Serializer;
-use rejoin_core::{ConnId, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
+use rejoin_core::{ConnId, Machine as _, Payload, Text, Timestamp};
 
-use crate::clock::Clock;
 use crate::long_poll::LongPollSession;
 use crate::pump::{Bridge, Pump};
 use crate::queue::{Lossy, Sink, Source, queue};
 use crate::read_ahead::ReadAhead;
 use crate::runtime::Runtime;
+use crate::served::{Ears, Served, ServerPump, Shared, Time, gone, served};
 use crate::stream::{Inflow, WEIGHT_BYTES};
 
 /// Serves one accepted socket: a handle to act, a stream to react to, and the pump to spawn.
@@ -39,7 +38,7 @@ pub fn serve<R: Runtime>(
     runtime: R,
 ) -> (Peer, PeerEvents, impl Future<Output = ()> + Send) {
     let time = Time::of(&runtime);
-    serve_at(websocket, conn, config.into(), runtime, time)
+    converse(conn, config.into(), runtime, time, move |pump| pump.with_socket(conn, websocket))
 }
 
 /// Serves a long-poll session as [`serve`] serves a socket, in a conversation that looks the same.
@@ -56,45 +55,7 @@ pub fn serve_long_poll<R: Runtime>(
 ) -> (Peer, PeerEvents, impl Future<Output = ()> + Send) {
     (config.serializer, config.idle_timeout) = (session.serializer(), None);
     let time = Time::of(&runtime);
-    serve_long_poll_at(session, conn, config.into(), runtime, time)
-}
-
-/// The time of many sockets.
-#[derive(Clone)]
-pub(crate) struct Time {
-    clock: Clock,
-    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-}
-
-impl Time {
-    pub(crate) fn of<R: Runtime>(runtime: &R) -> Self {
-        let (clock, runtime) = (Clock::new(runtime.now()), runtime.clone());
-        Self { clock, now: Arc::new(move || clock.timestamp(runtime.now())) }
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        (self.now)()
-    }
-}
-
-pub(crate) fn serve_at<R: Runtime>(
-    websocket: WebSocketStream<ReadAhead<R::Io>>,
-    conn: ConnId,
-    config: Arc<ServerConfig>,
-    runtime: R,
-    time: Time,
-) -> (Peer, PeerEvents, impl Future<Output = ()> + Send + use<R>) {
-    converse(conn, config, runtime, time, move |pump| pump.with_socket(conn, websocket))
-}
-
-pub(crate) fn serve_long_poll_at<R: Runtime>(
-    session: LongPollSession,
-    conn: ConnId,
-    config: Arc<ServerConfig>,
-    runtime: R,
-    time: Time,
-) -> (Peer, PeerEvents, impl Future<Output = ()> + Send + use<R>) {
-    converse(conn, config, runtime, time, move |pump| pump.with_long_poll(conn, session))
+    converse(conn, config.into(), runtime, time, move |pump| pump.with_long_poll(conn, session))
 }
 
 fn converse<R: Runtime>(
@@ -102,25 +63,15 @@ fn converse<R: Runtime>(
     config: Arc<ServerConfig>,
     runtime: R,
     time: Time,
-    connected: impl FnOnce(PeerPump<R>) -> PeerPump<R>,
-) -> (Peer, PeerEvents, Fuse<PeerPump<R>>) {
+    connected: impl FnOnce(ServerPump<PeerBridge, R>) -> ServerPump<PeerBridge, R>,
+) -> (Peer, PeerEvents, Fuse<ServerPump<PeerBridge, R>>) {
     let (clock, frame_bytes) = (time.clock, config.frame_bytes);
-    let session = Mutex::new(ServerSession::new(config, conn, time.now()));
-    let shared = Arc::new(Shared {
-        conn,
-        session,
-        time,
-        pump: AtomicWaker::new(),
-        handles: AtomicUsize::new(1),
-        waiting: Mutex::default(),
-    });
+    let (peer, served) = served(conn, config, time);
     let (sink, source) = queue(Inflow::CAPACITY, true);
-    let bridge = PeerBridge { shared: shared.clone(), events: sink };
-    let pump = connected(Pump::new(Served(shared.clone()), bridge, runtime, clock, frame_bytes)).until_finished();
-    (Peer { shared }, PeerEvents { source }, pump)
+    let bridge = PeerBridge { ears: peer.ears(), events: sink };
+    let pump = connected(Pump::new(served, bridge, runtime, clock, frame_bytes)).until_finished();
+    (peer, PeerEvents { source }, pump)
 }
-
-type PeerPump<R> = Pump<Served, PeerBridge, R>;
 
 /// A handle to one socket. Cheap to clone.
 ///
@@ -129,18 +80,7 @@ type PeerPump<R> = Pump<Served, PeerBridge, R>;
 /// [`outbox_bytes`](ServerConfig::outbox_bytes) and beyond which its [`OutboxOverflow`] decides. Who
 /// sends much to one client waits for [`Peer::ready`] before.
 pub struct Peer {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    conn: ConnId,
-    session: Mutex<ServerSession>,
-    time: Time,
-    /// Woken when a call may have given it something to do.
-    pump: AtomicWaker,
-    handles: AtomicUsize,
-    /// Who waits for room in the outbox.
-    waiting: Mutex<Vec<Waker>>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Peer {
@@ -236,9 +176,7 @@ impl Peer {
         channel: ServerChannelId,
         frame: impl Into<SharedFrame>,
     ) -> Result<(), StaleHandle> {
-        let pushed = self.shared.session().push_encoded(now, channel, frame);
-        self.shared.pump.wake();
-        pushed
+        self.shared.act(|session| session.push_encoded(now, channel, frame))
     }
 
     /// What happens to this channel's messages when the client does not keep up.
@@ -272,11 +210,14 @@ impl Peer {
         poll_fn(|cx| self.shared.poll_room(cx)).await;
     }
 
+    /// For the pump's bridge.
+    pub(crate) fn ears(&self) -> Ears {
+        Ears::new(self.shared.clone())
+    }
+
     fn act<T>(&self, act: impl FnOnce(&mut ServerSession, Timestamp) -> T) -> T {
         let now = self.shared.time.now();
-        let done = act(&mut self.shared.session(), now);
-        self.shared.pump.wake();
-        done
+        self.shared.act(|session| act(session, now))
     }
 }
 
@@ -290,7 +231,7 @@ impl Clone for Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.pump.wake();
+            self.shared.act(|_| ());
         }
     }
 }
@@ -299,33 +240,6 @@ impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peer").field("conn", &self.shared.conn).finish_non_exhaustive()
     }
-}
-
-impl Shared {
-    /// Nothing panics while it is held, so a poisoned lock is as good as a sound one.
-    fn session(&self) -> MutexGuard<'_, ServerSession> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Vec<Waker>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // Together: room that is made between the look and the entry would wake nobody.
-        let mut waiting = self.waiting();
-        if !self.session().is_congested() {
-            return Poll::Ready(());
-        }
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-}
-
-const fn gone(conn: ConnId) -> TransportEvent {
-    TransportEvent::Closed { conn, code: None, reason: Text::EMPTY }
 }
 
 /// What the client of one socket does, in order. Ends after [`ServerEvent::Ended`].
@@ -366,76 +280,18 @@ impl Lossy for Delivery {
     }
 }
 
-/// The session as its pump sees it. It takes no commands from the pump, so that it never has to
-/// hold any back.
-struct Served(Arc<Shared>);
-
-/// A pump that is dropped drops the socket.
-impl Drop for Served {
-    fn drop(&mut self) {
-        let now = self.0.time.now();
-        self.0.session().handle_transport(now, gone(self.0.conn));
-        self.wake_waiting();
-    }
-}
-
-impl Served {
-    fn wake_waiting(&self) {
-        let waiting = std::mem::take(&mut *self.0.waiting());
-        waiting.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl Machine for Served {
-    type Event = ServerEvent;
-    type Request = Infallible;
-
-    fn handle_transport(&mut self, now: Timestamp, event: TransportEvent) {
-        self.0.session().handle_transport(now, event);
-    }
-
-    fn handle_timeout(&mut self, now: Timestamp) {
-        self.0.session().handle_timeout(now);
-    }
-
-    fn poll_timeout(&self) -> Option<Timestamp> {
-        self.0.session().poll_timeout()
-    }
-
-    fn poll_transport(&mut self) -> Option<TransportAction> {
-        self.0.session().poll_transport()
-    }
-
-    fn poll_request(&mut self) -> Option<Infallible> {
-        None
-    }
-
-    fn poll_event(&mut self) -> Option<ServerEvent> {
-        self.0.session().poll_event()
-    }
-
-    fn connection(&self) -> Option<ConnId> {
-        self.0.session().connection()
-    }
-
-    fn is_finished(&self) -> bool {
-        self.0.session().is_finished()
-    }
-}
-
 struct PeerBridge {
-    shared: Arc<Shared>,
+    ears: Ears,
     events: Sink<Delivery>,
 }
 
 impl Bridge<Served> for PeerBridge {
-    /// There is none: handles act on the session themselves.
-    fn poll_command(&mut self, cx: &mut Context<'_>, _: &mut Served, _: Timestamp) -> Poll<Option<()>> {
-        self.shared.pump.register(cx.waker());
-        if self.shared.handles.load(Ordering::Acquire) == 0 { Poll::Ready(None) } else { Poll::Pending }
+    fn poll_command(&mut self, _: &mut Context<'_>, _: &mut Served, _: Timestamp) -> Poll<Option<()>> {
+        self.ears.poll_command()
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>, _: &Served) -> Poll<()> {
+        self.ears.open(cx);
         self.events.poll_room(cx)
     }
 
@@ -445,21 +301,19 @@ impl Bridge<Served> for PeerBridge {
 
     fn publish(&mut self) {
         self.events.publish();
+        self.ears.close();
     }
 
     fn request(&mut self, _: &mut Served, _: Timestamp, request: Infallible) {
         match request {}
     }
 
-    fn poll_answers(&mut self, _: &mut Context<'_>, session: &mut Served, _: Timestamp) -> bool {
-        // After every transmission.
-        if !self.shared.waiting().is_empty() && !self.shared.session().is_congested() {
-            session.wake_waiting();
-        }
+    fn poll_answers(&mut self, _: &mut Context<'_>, _: &mut Served, _: Timestamp) -> bool {
+        self.ears.make_room();
         false
     }
 
     fn hang_up(&mut self, session: &mut Served, now: Timestamp) {
-        session.0.session().close(now, 1000, Text::EMPTY);
+        session.hang_up(now);
     }
 }

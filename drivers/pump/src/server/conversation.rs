@@ -1,10 +1,14 @@
 //! One client and the application: every join, push and leave of a connection, in its order.
+//!
+//! It is the bridge of the connection's pump, so that nothing stands between a message and the channel
+//! that hears it, and one task drives them all.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::{Future, poll_fn};
+use std::convert::Infallible;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -20,8 +24,10 @@ use super::rooms::Entry;
 use super::shared::Shared;
 use super::socket::Seat;
 use super::tokens;
-use crate::peer::{Peer, PeerEvents};
+use crate::peer::Peer;
+use crate::pump::Bridge;
 use crate::runtime::BoxFuture;
+use crate::served::{Ears, Served};
 
 /// What waits for channels that are busy before the socket is not read any more.
 const WAITING: usize = 256;
@@ -30,14 +36,13 @@ const WAITING: usize = 256;
 pub(super) struct Conversation {
     server: Arc<Shared>,
     peer: Peer,
+    ears: Ears,
     identity: Arc<Identity>,
-    events: PeerEvents,
     channels: HashMap<ServerChannelId, Attendee>,
     /// What the application has not finished.
     running: FuturesUnordered<BoxFuture<Finished>>,
     /// The calls that wait in all channels.
     waiting: usize,
-    ended: bool,
 }
 
 /// A channel, its place in its topic, and what it is yet to hear.
@@ -56,41 +61,9 @@ enum Finished {
 }
 
 impl Conversation {
-    pub(super) fn new(server: Arc<Shared>, peer: Peer, identity: Arc<Identity>, events: PeerEvents) -> Self {
-        Self {
-            server,
-            peer,
-            identity,
-            events,
-            channels: HashMap::new(),
-            running: FuturesUnordered::new(),
-            waiting: 0,
-            ended: false,
-        }
-    }
-
-    /// Until the client is gone and the application has heard of everything.
-    pub(super) fn run(mut self) -> impl Future<Output = ()> + Send {
-        poll_fn(move |cx| self.poll(cx))
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            while let Poll::Ready(Some(finished)) = self.running.poll_next_unpin(cx) {
-                self.finish(cx, finished);
-            }
-            if self.ended {
-                return if self.running.is_empty() { Poll::Ready(()) } else { Poll::Pending };
-            }
-            if self.waiting >= WAITING {
-                return Poll::Pending;
-            }
-            match self.events.poll_next(cx) {
-                Poll::Ready(Some(event)) => self.hear(cx, event),
-                Poll::Ready(None) => self.end(cx),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
+    pub(super) fn new(server: Arc<Shared>, peer: Peer, identity: Arc<Identity>) -> Self {
+        let ears = peer.ears();
+        Self { server, peer, ears, identity, channels: HashMap::new(), running: FuturesUnordered::new(), waiting: 0 }
     }
 
     fn hear(&mut self, cx: &mut Context<'_>, event: ServerEvent) {
@@ -155,18 +128,6 @@ impl Conversation {
         attendee.seat.vacate();
         // What it has pushed before it left is heard before that.
         self.call(cx, id, Call::Leave { reason: Leave::Left }, None);
-    }
-
-    fn end(&mut self, cx: &mut Context<'_>) {
-        self.ended = true;
-        // The session has said `Left` for each; this is for a pump that was dropped before it could.
-        let mut ids: Vec<_> = self.channels.keys().copied().collect();
-        ids.sort_unstable();
-        for id in ids {
-            if self.channels.get(&id).is_some_and(|attendee| !attendee.is_leaving()) {
-                self.left(cx, id);
-            }
-        }
     }
 
     /// Lets the channel hear it now, or after what it is busy with.
@@ -278,8 +239,44 @@ impl Conversation {
     }
 }
 
-impl Attendee {
-    fn is_leaving(&self) -> bool {
-        self.calls.iter().any(|(call, _)| matches!(call, Call::Leave { .. }))
+impl Bridge<Served> for Conversation {
+    fn poll_command(&mut self, _: &mut Context<'_>, _: &mut Served, _: Timestamp) -> Poll<Option<()>> {
+        self.ears.poll_command()
+    }
+
+    /// Whatever waits in one channel waits behind that channel's own; when there is much of it, the
+    /// client has to wait.
+    fn poll_ready(&mut self, cx: &mut Context<'_>, _: &Served) -> Poll<()> {
+        self.ears.open(cx);
+        if self.waiting < WAITING { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn deliver(&mut self, _: &mut Served, _: Timestamp, event: ServerEvent) {
+        // It is there from the first poll on.
+        let waker = self.ears.waker().unwrap_or(Waker::noop()).clone();
+        self.hear(&mut Context::from_waker(&waker), event);
+    }
+
+    fn publish(&mut self) {
+        self.ears.close();
+    }
+
+    fn request(&mut self, _: &mut Served, _: Timestamp, request: Infallible) {
+        match request {}
+    }
+
+    fn poll_answers(&mut self, cx: &mut Context<'_>, _: &mut Served, _: Timestamp) -> bool {
+        self.ears.make_room();
+        let mut moved = false;
+        while let Poll::Ready(Some(finished)) = self.running.poll_next_unpin(cx) {
+            self.finish(cx, finished);
+            moved = true;
+        }
+        self.ears.keep_going(!self.running.is_empty());
+        moved
+    }
+
+    fn hang_up(&mut self, session: &mut Served, now: Timestamp) {
+        session.hang_up(now);
     }
 }

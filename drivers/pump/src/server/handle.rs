@@ -20,9 +20,10 @@ use super::shared::{ServerCounts, Shared};
 use crate::accept::{Incoming, UpgradeRequest};
 use crate::http::HttpConnection;
 use crate::long_poll::{LongPollHub, LongPollOptions, LongPollSession};
-use crate::peer::{Peer, serve_at, serve_long_poll_at};
+use crate::peer::Peer;
 use crate::read_ahead::ReadAhead;
 use crate::runtime::{BoxFuture, Runtime, within};
+use crate::served::ServerPump;
 
 /// A server of channels on the runtime `R`. Clones are the same server.
 #[derive(Clone)]
@@ -91,11 +92,9 @@ impl<R: Runtime> Server<R> {
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Admitted { serializer, identity, present } = admitted;
-        let shared = &self.shared;
-        let runtime = Over::<R, Io>::new(&self.runtime);
-        let (conn, time) = (shared.connections.next_conn(), shared.time.clone());
-        let (peer, events, pump) = serve_at(websocket, conn, shared.config(serializer), runtime, time);
-        let conversing = shared.clone().converse(peer, identity, events, pump);
+        let (config, runtime) = (self.shared.config(serializer), Over::<R, Io>::new(&self.runtime));
+        let connected = |conn, pump: ServerPump<_, _>| pump.with_socket(conn, websocket);
+        let conversing = self.shared.clone().converse(identity, config, runtime, connected);
         async move {
             conversing.await;
             drop(present);
@@ -179,13 +178,12 @@ impl<R: Runtime> Server<R> {
     /// Lets a client in that polls, or not; then it is told by the drop of its session.
     fn begin(&self, session: LongPollSession) {
         let Ok(Admitted { serializer, identity, present }) = self.admit(&session.admission) else { return };
-        let shared = self.shared.clone();
-        let mut config = shared.endpoint.options.session.clone();
+        let mut config = self.shared.endpoint.options.session.clone();
         (config.serializer, config.idle_timeout) = (serializer, None);
-        let (conn, time) = (shared.connections.next_conn(), shared.time.clone());
-        let (peer, events, pump) = serve_long_poll_at(session, conn, config.into(), self.runtime.clone(), time);
+        let connected = |conn, pump: ServerPump<_, _>| pump.with_long_poll(conn, session);
+        let conversing = self.shared.clone().converse(identity, config.into(), self.runtime.clone(), connected);
         (self.spawn)(Box::pin(async move {
-            shared.converse(peer, identity, events, pump).await;
+            conversing.await;
             drop(present);
         }));
     }

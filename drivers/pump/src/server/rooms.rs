@@ -14,7 +14,8 @@ use super::channel::with_reason;
 use super::history::{self, Ask};
 use super::lock;
 use super::socket::Seat;
-use crate::peer::{Peer, Time};
+use crate::peer::Peer;
+use crate::served::Time;
 
 pub(super) struct Rooms {
     hub: Mutex<Hub<Place>>,

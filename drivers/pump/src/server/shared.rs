@@ -1,11 +1,9 @@
 //! What all connections of a server share: its limits, its rooms, and its counts.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join;
 use rejoin_core::phoenix::{Admission, ResponseHead, ServerConfig};
 use rejoin_core::wire::Serializer;
 use rejoin_core::{ConnId, Text};
@@ -19,8 +17,9 @@ use super::report::{Refused, Report};
 use super::rooms::Rooms;
 use super::tokens;
 use crate::accept::AcceptOptions;
-use crate::peer::{Peer, PeerEvents, Time};
+use crate::pump::Pump;
 use crate::runtime::Runtime;
+use crate::served::{ServerPump, Time, served};
 
 /// When whoever found no room may try again, in seconds.
 const RETRY_AFTER: &str = "5";
@@ -131,21 +130,23 @@ impl Shared {
     }
 
     /// One client, until it is gone and the application has heard of it.
-    pub(super) async fn converse(
+    pub(super) async fn converse<R: Runtime>(
         self: Arc<Self>,
-        peer: Peer,
         identity: Arc<Identity>,
-        events: PeerEvents,
-        pump: impl Future<Output = ()> + Send,
+        config: Arc<ServerConfig>,
+        runtime: R,
+        connected: impl FnOnce(ConnId, ServerPump<Conversation, R>) -> ServerPump<Conversation, R>,
     ) {
+        let (conn, frame_bytes) = (self.connections.next_conn(), config.frame_bytes);
+        let (peer, served) = served(conn, config, self.time.clone());
         if let Some(claims) = identity.claims() {
             peer.authenticate(tokens::expiry(&claims, self.unix_time(), self.time.now()));
         }
-        let conn = peer.conn();
         self.connections.enter(&peer);
         let _entered = Entered { shared: &self, conn };
         self.report(Report::Connected { conn });
-        join(pump, Conversation::new(self.clone(), peer, identity, events).run()).await;
+        let conversation = Conversation::new(self.clone(), peer, identity);
+        connected(conn, Pump::new(served, conversation, runtime, self.time.clock, frame_bytes)).await;
     }
 
     pub(super) fn unix_time(&self) -> Duration {
