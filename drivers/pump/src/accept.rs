@@ -15,7 +15,7 @@ use ureq_proto::parser::try_parse_request;
 
 use crate::http::{Connection, HEAD_BYTES, HttpConnection, has_token};
 use crate::read_ahead::ReadAhead;
-use crate::websocket::websocket_config;
+use crate::websocket::server_websocket_config;
 
 /// The most headers that a request may have.
 const HEADERS: usize = 128;
@@ -208,7 +208,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> UpgradeRequest<Io> {
         };
         let Self { mut io, target, .. } = self;
         write(&mut io, &upgrade.response, None).await?;
-        let config = websocket_config(frame_bytes);
+        let config = server_websocket_config(frame_bytes);
         let websocket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         let Admission { serializer, token, params, .. } = upgrade.admission;
         Ok(Accepted { websocket, serializer, token, params, target })

@@ -63,6 +63,6 @@ pub use stream::{ChannelEvent, ConnectionEvent, Events, Inbox, InboxEvent, Inbox
 pub use tap::{Direction, Tap};
 pub use ticket::{PushFailed, PushState, PushTicket};
 pub use token_provider::{TokenProvider, TokenProviderError};
-pub use websocket::{open_websocket, websocket_config};
+pub use websocket::{open_websocket, server_websocket_config, websocket_config};
 
 pub use rejoin_core as core;

@@ -58,6 +58,10 @@ impl<Io> Link<Io> {
         }
     }
 
+    pub(crate) const fn is_websocket(&self) -> bool {
+        matches!(self, Self::Up(up) if matches!(up.carrier, Carrier::WebSocket(_)))
+    }
+
     /// When the connection itself wants to be looked at, whatever the machine waits for.
     pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
         match self {

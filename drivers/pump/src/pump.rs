@@ -293,7 +293,7 @@ where
     /// Hands frames to the socket while it takes them. A stuck socket keeps the rest in the
     /// machine, and is dropped when the machine no longer cares for it.
     fn transmit(&mut self, cx: &mut Context<'_>, now: Timestamp) -> bool {
-        let mut moved = false;
+        let (mut moved, was_congested) = (false, self.machine.is_congested());
         loop {
             if let Link::Up(up) = &mut self.link
                 && up.poll_ready(cx, now).is_pending()
@@ -304,13 +304,15 @@ where
                 self.link = Link::Down;
             }
             let Some(action) = self.machine.poll_transport() else { break };
-            moved = true;
+            // A message on a WebSocket makes nothing else possible here; every other action may.
+            moved |= !(matches!(action, TransportAction::Send { .. }) && self.link.is_websocket());
             self.act(cx, now, action);
         }
         if let Link::Up(up) = &mut self.link {
             up.poll_flush(cx, now);
         }
-        moved
+        // Then commands may go on.
+        moved || (was_congested && !self.machine.is_congested())
     }
 
     fn act(&mut self, cx: &mut Context<'_>, now: Timestamp, action: TransportAction) {

@@ -23,6 +23,7 @@ use crate::runtime::Runtime;
 
 /// Per connection, allocated for as long as it lives; messages larger than this get room of their own.
 const READ_BUFFER: usize = 8 * 1024;
+const SERVER_READ_BUFFER: usize = 2 * 1024;
 /// Small messages are gathered up to this size before they are written.
 const WRITE_BUFFER: usize = 16 * 1024;
 /// What is kept of the body of a refused upgrade.
@@ -32,8 +33,18 @@ const REFUSAL_BODY: usize = 1024;
 /// holds one largest message besides the gathered ones, and messages of at most `frame_bytes`.
 #[must_use]
 pub fn websocket_config(frame_bytes: usize) -> WebSocketConfig {
+    with_read_buffer(READ_BUFFER, frame_bytes)
+}
+
+/// The same for a server, whose connections are many and mostly idle: a 2 KiB read buffer.
+#[must_use]
+pub fn server_websocket_config(frame_bytes: usize) -> WebSocketConfig {
+    with_read_buffer(SERVER_READ_BUFFER, frame_bytes)
+}
+
+fn with_read_buffer(read_buffer: usize, frame_bytes: usize) -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
+        .read_buffer_size(read_buffer)
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(WRITE_BUFFER.saturating_add(frame_bytes).saturating_add(1024))
         .max_message_size(Some(frame_bytes))
