@@ -4,21 +4,20 @@ mod naive_presence;
 mod rows;
 mod token;
 mod upgrade;
+mod server;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use naive_presence::{Shown, follow, presence, shown};
 use rejoin_core::http::{HttpError, HttpId, HttpMethod, HttpRequest, HttpResponse};
-use rejoin_core::phoenix::{
-    JoinOptions, LongPoll, LongPollBody, LongPollConfig, LongPollPeer, OnMalformed, Push, ServerConfig, ServerEvent,
-    ServerSession, Session, Status,
-};
+use rejoin_core::phoenix::{JoinOptions, LongPoll, LongPollBody, LongPollConfig, LongPollPeer, Push, Session};
 use rejoin_core::wire::{DecodeError, Message, Serializer};
 use rejoin_core::{ConnId, ConnectRequest, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
 pub use rows::{postgres_change, postgres_filter};
 pub use token::token;
 pub use upgrade::upgrade;
+pub use server::server_ops;
 
 use crate::app::numbered;
 use crate::op::{Op, Scrap, Timed, Topic};
@@ -96,58 +95,6 @@ pub fn session_ops(ops: &[Timed], scraps: &[Scrap]) {
     session.handle_timeout(now.saturating_add(Duration::from_secs(10)));
     while session.poll_transport().is_some() || session.poll_event().is_some() {}
     assert!(session.is_finished(), "{:?}", session.state());
-}
-
-/// A server alone, under any frames, with a host that answers now and then.
-#[expect(clippy::missing_panics_doc, reason = "panicking is how a fuzz target speaks")]
-pub fn server_ops(scraps: &[Scrap], v1: bool) {
-    let serializer = if v1 { Serializer::V1 } else { Serializer::V2 };
-    let mut config = ServerConfig::new(serializer);
-    (config.channels, config.outbox_bytes) = (4, 4_096);
-    // Every other one is a host as Supabase is.
-    if scraps.len().is_multiple_of(2) {
-        (config.user_broadcasts, config.malformed) = (true, OnMalformed::Ignore);
-    }
-    let (conn, mut now, mut rng) = (ConnId::new(1), Timestamp::ZERO, Rng::new(scraps.len() as u64));
-    let mut server = ServerSession::new(config, conn, now);
-    let (mut channels, mut ended) = (Vec::new(), false);
-    for scrap in scraps {
-        now = now.saturating_add(Duration::from_millis(rng.below(1_000)));
-        server.handle_transport(now, TransportEvent::Received { conn, frame: scrap.frame(serializer, false) });
-        while let Some(event) = server.poll_event() {
-            assert!(!ended, "{event:?} after Ended");
-            // Whatever is over by now answers with an error, which is the point.
-            match event {
-                ServerEvent::Join { join, .. } if rng.chance(700) => {
-                    channels.extend(server.accept_join(now, join, Payload::EMPTY).ok());
-                }
-                ServerEvent::Push { reply, payload, .. } => drop(server.reply(now, reply, Status::Ok, payload)),
-                ServerEvent::UserBroadcast { channel, event, metadata, payload, .. } => {
-                    drop(server.push_user_broadcast(now, channel, event, metadata, payload));
-                }
-                ServerEvent::Ended { .. } => ended = true,
-                _ => {}
-            }
-        }
-        if let Some(channel) = channels.get(rng.below(8) as usize) {
-            drop(server.push(now, *channel, "news", Payload::EMPTY));
-        }
-        if rng.chance(100) {
-            server.handle_timeout(now);
-            assert!(server.poll_timeout().is_none_or(|at| at > now), "a deadline is left behind");
-        }
-        while rng.chance(800)
-            && let Some(action) = server.poll_transport()
-        {
-            if let TransportAction::Send { frame, .. } = action {
-                let said = serializer.decode_from_server(frame);
-                assert!(said.is_ok(), "the server sends what no client reads: {said:?}");
-            }
-        }
-    }
-    server.handle_transport(now, TransportEvent::Closed { conn, code: None, reason: Text::EMPTY });
-    while server.poll_transport().is_some() || server.poll_event().is_some() {}
-    assert!(server.is_finished() && server.poll_timeout().is_none());
 }
 
 /// A client and its servers in hostile weather; a crash is a [`Storm`] to paste into a test.
