@@ -5,7 +5,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use bytes::{Bytes, BytesMut};
-use rejoin_core::phoenix::{ChannelId, Config, Event, JoinOptions, PushOutcome, Session};
+use rejoin_core::phoenix::{
+    ChannelId, Config, Event, JoinOptions, PushOutcome, ServerConfig, ServerEvent, ServerSession, Session, Status,
+};
 use rejoin_core::supabase::{self, Broadcast, ChannelConfig, PostgresChange};
 use rejoin_core::wire::{Message, Ref, Serializer, UserEvent};
 use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
@@ -296,4 +298,63 @@ fn a_database_change_and_a_row_that_borrows_allocate_nothing() {
         assert_eq!(row.unwrap().task.len(), task.len());
         assert_eq!(allocations() - before, 0);
     }
+}
+
+/// A server's session that has let its client into [`TOPIC`].
+fn accepted(serializer: Serializer) -> (ServerSession, ConnId) {
+    let conn = ConnId::new(1);
+    let mut server = ServerSession::new(ServerConfig::new(serializer), conn, NOW);
+    let join = Message::new(TOPIC, "phx_join", Payload::EMPTY).with_refs(Some(Ref::from(1)), Some(Ref::from(1)));
+    let frame = serializer.encode_from_client(&join).unwrap();
+    server.handle_transport(NOW, TransportEvent::Received { conn, frame });
+    let Some(ServerEvent::Join { join, .. }) = server.poll_event() else { panic!("it joins") };
+    server.accept_join(NOW, join, Payload::EMPTY).unwrap();
+    assert!(server.poll_transport().is_some());
+    (server, conn)
+}
+
+/// The frame of a client's push.
+fn push_of(serializer: Serializer, payload: Payload) -> Frame {
+    let push = Message::new(TOPIC, "cursor", payload).with_refs(Some(Ref::from(1)), Some(Ref::from(2)));
+    serializer.encode_from_client(&push).unwrap()
+}
+
+#[test]
+fn a_server_routes_a_push_without_allocating() {
+    for size in [64, 64 << 10] {
+        let json = Payload::json(&"x".repeat(size)).unwrap();
+        let binary = Payload::binary(vec![7; size].into());
+        for (serializer, payload) in [(Serializer::V1, json.clone()), (Serializer::V2, json), (Serializer::V2, binary)]
+        {
+            let frame = push_of(serializer, payload);
+            let (mut server, conn) = accepted(serializer);
+            let is_push = |event: &ServerEvent| matches!(event, ServerEvent::Push { .. });
+            routes_without_allocating("push to a server", &mut server, conn, &frame, is_push);
+        }
+    }
+}
+
+#[test]
+fn a_servers_reply_allocates_its_payload_and_its_frame_and_a_shared_frame_nothing() {
+    let (mut server, conn) = accepted(Serializer::V2);
+    let shared = Serializer::V2.encode_from_server(&Message::new(TOPIC, "news", Payload::EMPTY)).unwrap();
+    let mut exchange = || {
+        let mut buffer = BytesMut::from(push_of(Serializer::V2, Payload::EMPTY).as_bytes());
+        let frame = Frame::Text(Text::assume_utf8(buffer.split().freeze()));
+        let shared = shared.clone();
+        server.handle_transport(NOW, TransportEvent::Received { conn, frame });
+        let Some(ServerEvent::Push { channel, payload, reply, .. }) = server.poll_event() else { panic!("a push") };
+        let before = allocations();
+        server.reply(NOW, reply, Status::Ok, payload).unwrap();
+        assert!(server.poll_transport().is_some());
+        let replied = allocations() - before;
+        server.push_encoded(NOW, channel, shared).unwrap();
+        assert!(server.poll_transport().is_some());
+        (replied, allocations() - before - replied)
+    };
+    for _ in 0..4 {
+        exchange();
+    }
+    let counts: Vec<_> = (0..BATCHES).map(|_| exchange()).collect();
+    assert!(counts.iter().all(|counted| *counted == (2, 0)), "{counts:?}");
 }

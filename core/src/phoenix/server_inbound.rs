@@ -107,7 +107,7 @@ impl ServerSession {
         // A join of this topic that the host has not answered yet gives way, and what it would have
         // replaced is replaced by this one.
         let earlier = self.joins.iter().find(|(_, pending)| pending.topic == message.topic).map(|(id, _)| *id);
-        let earlier = earlier.and_then(|id| self.joins.remove(&id));
+        let earlier = earlier.and_then(|id| self.remove_join(id));
         if joined.is_none() && self.channels.len() + self.joins.len() >= self.config.channels {
             return self.refuse_at_once(&message, "too many channels joined");
         }
@@ -149,7 +149,7 @@ impl ServerSession {
                 self.stats.stale_messages += 1;
                 return;
             }
-            self.joins.remove(&id);
+            self.remove_join(id);
             return self.answer(message, message.join_ref.clone(), Status::Ok, &Payload::EMPTY);
         }
         match joined.and_then(|key| Some((key, self.channels.get(key)?))) {

@@ -143,14 +143,15 @@ pub(crate) fn parse_reply(payload: &Payload) -> Option<Reply> {
     Some(Reply { status, response })
 }
 
+/// Exact where the status needs no escapes, so that the buffer is neither grown nor shrunk.
 pub(super) fn reply_payload(status: &str, response: &str) -> Payload {
-    let mut out = String::with_capacity(response.len() + status.len() + 28);
-    out.push_str(r#"{"status":"#);
-    out.push_str(&quoted(status));
-    out.push_str(r#","response":"#);
-    out.push_str(response);
-    out.push('}');
-    Payload::unread_json(out.into())
+    let mut out = Vec::with_capacity(response.len() + status.len() + 25);
+    out.extend_from_slice(br#"{"status":"#);
+    push_quoted(&mut out, status.as_bytes());
+    out.extend_from_slice(br#","response":"#);
+    out.extend_from_slice(response.as_bytes());
+    out.push(b'}');
+    Payload::unread_json(Text::assume_utf8(out.into()))
 }
 
 pub(super) fn encode_v2(head: &Head<'_>) -> Text {
