@@ -117,7 +117,7 @@ impl<M> Hub<M> {
     /// # Errors
     /// If there are [`HubConfig::members`] already.
     pub fn join(&mut self, topic: &Text, serializer: Serializer, member: M) -> Result<MemberId, HubFull> {
-        if self.members.len() >= self.config.members {
+        if self.is_full() {
             return Err(HubFull { limit: self.config.members });
         }
         let known = self.names.get(topic.as_bytes()).copied();
@@ -180,6 +180,12 @@ impl<M> Hub<M> {
     #[must_use]
     pub fn total_members(&self) -> usize {
         self.members.len()
+    }
+
+    /// Whether the next `join` would be refused, for hosts that have something to do before it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.members.len() >= self.config.members
     }
 
     /// How many topics have members.

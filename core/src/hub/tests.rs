@@ -111,8 +111,9 @@ fn a_full_hub_lets_nobody_in_until_somebody_leaves() {
     let mut hub = Hub::new(HubConfig { members: 2, ..HubConfig::default() }, 7);
     let ids = ["a", "b"].map(|name| hub.join(&topic(name), Serializer::V2, 0).unwrap());
     assert_eq!(hub.join(&topic("c"), Serializer::V2, 0), Err(HubFull { limit: 2 }));
-    assert_eq!(hub.topic_count(), 2);
+    assert_eq!((hub.topic_count(), hub.is_full()), (2, true));
     hub.leave(ids[0]);
+    assert!(!hub.is_full());
     assert!(hub.join(&topic("c"), Serializer::V2, 0).is_ok());
 }
 
