@@ -1,5 +1,6 @@
 //! What the fuzz targets call; `tests/fuzz_smoke.rs` calls it too, with random input.
 
+mod hub;
 mod naive_presence;
 mod rows;
 mod token;
@@ -9,6 +10,7 @@ mod server;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+pub use hub::hub;
 pub use naive_presence::{Shown, follow, presence, shown};
 use rejoin_core::http::{HttpError, HttpId, HttpMethod, HttpRequest, HttpResponse};
 use rejoin_core::phoenix::{JoinOptions, LongPoll, LongPollBody, LongPollConfig, LongPollPeer, Push, Session};

@@ -143,6 +143,22 @@ fn presence_is_the_naive_one_whatever_is_said() {
 }
 
 #[test]
+fn hubs_survive_any_operations_and_strangers_of_any_name() {
+    const STRANGERS: [&str; 4] = [
+        r#"{"phx_ref":"x","a":{"phx_ref_prev":1}}"#,
+        r#" {"\ud83d\ude00" : "\u0000", "a":1.0e400, "a":[[]]} "#,
+        r#""just text""#,
+        "{}",
+    ];
+    for seed in 0..1_000 {
+        let mut rng = Rng::new(seed);
+        let stranger = damaged(&mut rng, &STRANGERS);
+        let ops: Vec<_> = (0..rng.below(60)).map(|_| rng.number() as u32).collect();
+        fuzz::hub(&ops, &String::from_utf8_lossy(&stranger));
+    }
+}
+
+#[test]
 fn changes_and_filters_are_read_as_a_parser_reads_them() {
     let (changes, filters) = (corpus("postgres_change"), corpus("postgres_filter"));
     changes.iter().for_each(|change| fuzz::postgres_change(change));
