@@ -49,7 +49,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> HttpConnection<Io> {
         !self.connection.incoming.is_empty() || matches!(self.connection.fill().await, Ok(1..))
     }
 
-    /// The next request, of the three methods that long-poll has.
+    /// The next request. The body of one that has another method than long-poll is not read.
     pub(crate) async fn next(&mut self, body_limit: usize) -> Result<Asked, AskError> {
         self.connection.read_head(HEAD_BYTES).await.map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => AskError::Unfit(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
@@ -60,18 +60,21 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> HttpConnection<Io> {
         let request = request.ok_or(AskError::Unfit(StatusCode::BAD_REQUEST))?;
         self.connection.consume(used);
         check_framing(request.method(), request.headers(), request.version(), body_limit).map_err(AskError::Unfit)?;
+        let has_body = request.method() == Method::POST;
         let body = match reply.proceed() {
-            Some(RecvRequestResult::ProvideResponse(_)) => Vec::new(),
-            Some(RecvRequestResult::RecvBody(reply)) => self.read_body(reply, body_limit).await?,
-            Some(RecvRequestResult::Send100(reply)) => {
+            Some(RecvRequestResult::RecvBody(reply)) if has_body => self.read_body(reply, body_limit).await?,
+            Some(RecvRequestResult::Send100(reply)) if has_body => {
                 let mut line = [0; 64];
                 let (len, reply) = reply.accept(&mut line).map_err(unfit)?;
                 self.connection.send(&line[..len]);
                 self.read_body(reply, body_limit).await?
             }
+            Some(_) => Vec::new(),
             None => return Err(AskError::Unfit(StatusCode::BAD_REQUEST)),
         };
-        let keep_alive = request.version() == Version::HTTP_11 && !has_token(request.headers(), CONNECTION, "close");
+        let is_known = has_body || [Method::GET, Method::OPTIONS].contains(request.method());
+        let goes_on = request.version() == Version::HTTP_11 && !has_token(request.headers(), CONNECTION, "close");
+        let keep_alive = is_known && goes_on;
         Ok(Asked { request: request.map(|()| body.into()), keep_alive })
     }
 
@@ -146,7 +149,9 @@ fn check_framing(method: &Method, headers: &HeaderMap, version: Version, limit: 
         (&Method::POST, Some(_)) if !chunked => Ok(()),
         (&Method::POST, None) if chunked && version == Version::HTTP_11 => Ok(()),
         (&Method::POST, None) if !chunked => Err(StatusCode::LENGTH_REQUIRED),
-        _ => Err(StatusCode::BAD_REQUEST),
+        (&Method::GET | &Method::OPTIONS | &Method::POST, _) => Err(StatusCode::BAD_REQUEST),
+        // After its answer nothing more is read.
+        _ => Ok(()),
     }
 }
 

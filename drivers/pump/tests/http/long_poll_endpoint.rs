@@ -1,9 +1,10 @@
 //! The long-poll endpoint as any HTTP client sees it: one that is slow, wrong, greedy or gone.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rejoin_pump::memory::network;
-use rejoin_pump::{LongPollHub, LongPollOptions};
+use rejoin_pump::{Incoming, LongPollHub, LongPollOptions, LongPollSession};
 
 use crate::rig::Rig;
 use crate::server::Server;
@@ -85,7 +86,20 @@ fn what_is_no_request_to_the_endpoint_is_answered_in_http() {
         (format!("{GET} HTTP/1.0\r\n\r\n").replace("longpoll", "x"), "404 Not Found", false),
         ("GET / HTTP/1.1\r\nconnection: keep-alive, Close\r\n\r\n".into(), "404 Not Found", false),
         ("OPTIONS /socket/longpoll HTTP/1.1\r\nhost: h\r\n\r\n".into(), "200 OK", true),
-        ("PUT /socket/longpoll HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n".into(), "400 Bad Request", false),
+        (
+            "PUT /socket/longpoll HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n".into(),
+            "405 Method Not Allowed",
+            false,
+        ),
+        ("PUT /socket/longpoll HTTP/1.1\r\nhost: h\r\n\r\n".into(), "405 Method Not Allowed", false),
+        ("HEAD /socket/longpoll HTTP/1.1\r\nhost: h\r\n\r\n".into(), "405 Method Not Allowed", false),
+        (
+            "PATCH /socket/longpoll HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello".into(),
+            "405 Method Not Allowed",
+            false,
+        ),
+        ("DELETE /elsewhere HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello".into(), "404 Not Found", false),
+        (format!("{GET}&a=% HTTP/1.1\r\nhost: h\r\n\r\n"), "400 Bad Request", true),
         (format!("{post}\r\n\r\n"), "411 Length Required", false),
         (format!("{post}\r\ncontent-length: 10000001\r\n\r\n"), "413 Payload Too Large", false),
         (format!("{post}\r\ncontent-length: 10000001\r\nexpect: 100-continue\r\n\r\n"), "413 Payload Too Large", false),
@@ -127,6 +141,38 @@ fn a_browser_of_another_origin_is_told_that_it_may() {
     for header in ["allow-origin: *", "allow-headers: x-phoenix-authtoken", "max-age: 3600"] {
         assert!(answer.contains(&format!("access-control-{header}\r\n")), "{answer}");
     }
+}
+
+#[test]
+fn a_host_sees_who_asks_for_a_session_and_pages_of_elsewhere_never_reach_it() {
+    let mut options = LongPollOptions::default();
+    options.upgrade.token_required = true;
+    let (runtime, listener) = network();
+    let (hub, seen) = (LongPollHub::new(options), Arc::new(Mutex::new(Vec::new())));
+    let mut rig = Rig::new(runtime.clone());
+    let (clock, asked) = (runtime.clone(), seen.clone());
+    rig.spawn(async move {
+        while let Some(io) = listener.accept_io().await {
+            let Ok(Incoming::Http(connection)) = Incoming::read(io).await else { return };
+            let admit = |session: LongPollSession| {
+                assert!(!format!("{session:?}").contains("s3cret"));
+                let token = session.token().map(|token| token.expose().to_owned());
+                asked.lock().unwrap().push((token, session.params().get("user").map(|user| user.into_owned())));
+            };
+            hub.serve(connection, clock.clone(), admit).await;
+        }
+    });
+    let mut wire = Wire::dial(&runtime);
+    for (query, headers) in [
+        ("", ""),
+        ("&token=s3cret", "origin: http://elsewhere\r\n"),
+        ("&user=a%20b&token=old", "x-phoenix-authtoken: s3cret\r\norigin: http://h\r\n"),
+    ] {
+        wire.say(&mut rig, &format!("{GET}{query} HTTP/1.1\r\nhost: h\r\n{headers}\r\n"));
+        let answer = wire.heard();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{\"status\":403}"), "{answer}");
+    }
+    assert_eq!(*seen.lock().unwrap(), [(Some("s3cret".to_owned()), Some("a b".to_owned()))]);
 }
 
 #[test]
