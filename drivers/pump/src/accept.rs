@@ -4,8 +4,8 @@ use std::fmt;
 
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::handshake::server::{Request, write_response};
-use async_tungstenite::tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
-use async_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response, StatusCode, Version};
+use async_tungstenite::tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_KEY, UPGRADE};
+use async_tungstenite::tungstenite::http::{HeaderName, HeaderValue, StatusCode, Version};
 use async_tungstenite::tungstenite::protocol::Role;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::AsyncWriteExt as _;
@@ -13,7 +13,7 @@ use rejoin_core::phoenix::{Admission, Decision, Params, RequestHead, ResponseHea
 use rejoin_core::wire::Serializer;
 use ureq_proto::parser::try_parse_request;
 
-use crate::http::{Connection, HEAD_BYTES, HttpConnection, has_token};
+use crate::http::{Connection, HEAD_BYTES, HttpConnection, has_token, response};
 use crate::read_ahead::ReadAhead;
 use crate::websocket::server_websocket_config;
 
@@ -83,7 +83,7 @@ where
 #[non_exhaustive]
 #[expect(clippy::large_enum_variant, reason = "there is one a connection, and only for a moment")]
 pub enum Incoming<Io> {
-    /// A WebSocket.
+    /// A WebSocket, or what is left of such a request behind a proxy that drops the header `Upgrade`.
     Upgrade(UpgradeRequest<Io>),
     /// Something else, such as a long-poll: see [`LongPollHub::serve`](crate::LongPollHub::serve).
     Http(HttpConnection<Io>),
@@ -99,7 +99,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Incoming<Io> {
     pub async fn read(io: Io) -> Result<Self, AcceptError> {
         let (connection, len) = read_head(io).await?;
         match parse(&connection.incoming) {
-            Some(request) if has_token(request.headers(), UPGRADE, "websocket") => {
+            Some(request) if is_for_websocket(&request) => {
                 UpgradeRequest::of(connection, len, request).map(Self::Upgrade)
             }
             // Whatever is wrong with it is told in HTTP.
@@ -245,6 +245,10 @@ where
     Ok((connection, len))
 }
 
+fn is_for_websocket(request: &Request) -> bool {
+    has_token(request.headers(), UPGRADE, "websocket") || request.headers().contains_key(SEC_WEBSOCKET_KEY)
+}
+
 fn parse(head: &[u8]) -> Option<Request> {
     let (_, request) = try_parse_request::<HEADERS>(head).ok()??;
     Some(request)
@@ -255,13 +259,7 @@ async fn write<Io>(io: &mut ReadAhead<Io>, head: &ResponseHead, body: Option<&st
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut response = Response::new(());
-    *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in &head.headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
-            response.headers_mut().append(name, value);
-        }
-    }
+    let mut response = response(head.status, &head.headers, ());
     if let Some(body) = body {
         response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -423,6 +421,16 @@ mod tests {
             assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
             assert!(answer.ends_with("\r\ncontent-length: 0\r\n\r\n"), "{answer}");
         }
+    }
+
+    #[test]
+    fn a_request_that_a_proxy_has_taken_the_upgrade_from_is_told_so() {
+        let stripped = UPGRADE.replace("Upgrade: websocket\r\n", "").replace("Connection: Upgrade\r\n", "");
+        let mut hears = Vec::new();
+        let client = Client { says: stripped.as_bytes(), at_a_time: 100, hears: &mut hears };
+        let Ok(Incoming::Upgrade(request)) = block_on(Incoming::read(client)) else { panic!("it has a key") };
+        let options = AcceptOptions { path: "/s/websocket".into(), ..AcceptOptions::default() };
+        assert_eq!(block_on(request.answer(&options)).map(|_| ()), Err(AcceptError::Refused { status: 426 }));
     }
 
     #[test]

@@ -12,12 +12,12 @@ use futures_channel::oneshot;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::future::{Either, select};
 use rejoin_core::phoenix::{
-    Admission, LongPollBody, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse, Params, RequestHead, Token,
-    UpgradeConfig,
+    Admission, Decision, LongPollBody, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse, Params,
+    RequestHead, Token, UpgradeConfig,
 };
 use rejoin_core::wire::Serializer;
 use rejoin_core::{ConnId, Timestamp};
-use ureq_proto::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use ureq_proto::http::{HeaderMap, Request, Response, StatusCode};
 
 use crate::http::{AskError, Asked, HttpConnection};
 use crate::runtime::{Runtime, within};
@@ -35,7 +35,8 @@ const EXCHANGES: usize = 8;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LongPollOptions {
-    /// The path of the endpoint; default `/socket/longpoll`. Another is answered with 404.
+    /// The path of the endpoint; default `/socket/longpoll`. Another is answered with 404, and
+    /// `/socket/websocket` beside it with what an upgrade needs.
     pub path: String,
     /// Who may begin a session.
     pub upgrade: UpgradeConfig,
@@ -185,12 +186,16 @@ impl LongPollHub {
     }
 
     async fn answer(&self, request: Request<Bytes>, admit: &mut impl FnMut(LongPollSession)) -> Response<Bytes> {
-        if request.uri().path() != self.shared.options.path {
-            return bare(StatusCode::NOT_FOUND);
-        }
         let target = request.uri().to_string();
         let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value));
         let head = RequestHead::new(request.method().as_str(), &target, headers);
+        let path = request.uri().path();
+        if self.is_websocket_path(path) {
+            return self.not_upgraded(&head);
+        }
+        if path != self.shared.options.path {
+            return bare(StatusCode::NOT_FOUND);
+        }
         let response = match LongPollCall::of(&head) {
             LongPollCall::Answered(response) => response,
             LongPollCall::Poll { token } => match self.session(token.as_deref()) {
@@ -207,6 +212,22 @@ impl LongPollHub {
             _ => return bare(StatusCode::BAD_REQUEST),
         };
         http_response(response)
+    }
+
+    /// Whether the endpoint's WebSocket is there (specification, section 10.1).
+    fn is_websocket_path(&self, path: &str) -> bool {
+        let socket = self.shared.options.path.strip_suffix("/longpoll");
+        socket.is_some_and(|socket| path.strip_prefix(socket) == Some("/websocket"))
+    }
+
+    /// What is wrong with a request for a WebSocket that has come here instead of to
+    /// [`UpgradeRequest`](crate::UpgradeRequest).
+    fn not_upgraded(&self, request: &RequestHead<'_>) -> Response<Bytes> {
+        match self.shared.options.upgrade.decide(request) {
+            Decision::Refuse(head) => crate::http::response(head.status, &head.headers, Bytes::new()),
+            // On a connection that has carried other requests; no client does that.
+            Decision::Accept(_) => bare(StatusCode::BAD_REQUEST),
+        }
     }
 
     /// Answers with the token of a new session, if the host serves one.
@@ -343,14 +364,7 @@ fn token() -> Option<String> {
 }
 
 fn http_response(response: LongPollResponse) -> Response<Bytes> {
-    let mut http = Response::new(response.body);
-    *http.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in response.headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
-            http.headers_mut().append(name, value);
-        }
-    }
-    http
+    crate::http::response(response.status, &response.headers, response.body)
 }
 
 fn bare(status: StatusCode) -> Response<Bytes> {

@@ -23,7 +23,7 @@ use pool::Pool;
 pub(crate) use connection::Connection;
 pub(crate) use origin::Origin;
 pub use server::HttpConnection;
-pub(crate) use server::{AskError, Asked, HEAD_BYTES, has_token};
+pub(crate) use server::{AskError, Asked, HEAD_BYTES, has_token, response};
 
 /// Whoever carries out HTTP requests, whatever runtime it does that on.
 pub trait Http: Send + Sync + 'static {

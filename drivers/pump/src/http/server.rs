@@ -6,8 +6,9 @@ use std::io;
 use async_tungstenite::tungstenite::handshake::server::write_response;
 use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
+use rejoin_core::Text;
 use ureq_proto::http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
-use ureq_proto::http::{Method, Request, Response, StatusCode, Version};
+use ureq_proto::http::{HeaderName, Method, Request, Response, StatusCode, Version};
 use ureq_proto::server::state::RecvBody;
 use ureq_proto::server::{RecvRequestResult, Reply};
 
@@ -153,6 +154,18 @@ fn check_framing(method: &Method, headers: &HeaderMap, version: Version, limit: 
         // After its answer nothing more is read.
         _ => Ok(()),
     }
+}
+
+/// A response as the core wants it. A status that is none is 500, and a header that is none is left out.
+pub(crate) fn response<B>(status: u16, headers: &[(Text, Text)], body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
 }
 
 /// Whether a header that is a list has this word, in any case.

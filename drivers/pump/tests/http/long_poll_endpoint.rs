@@ -85,6 +85,8 @@ fn what_is_no_request_to_the_endpoint_is_answered_in_http() {
         ("GET /elsewhere HTTP/1.1\r\nhost: h\r\n\r\n".to_owned(), "404 Not Found", true),
         (format!("{GET} HTTP/1.0\r\n\r\n").replace("longpoll", "x"), "404 Not Found", false),
         ("GET / HTTP/1.1\r\nconnection: keep-alive, Close\r\n\r\n".into(), "404 Not Found", false),
+        ("GET /socket/websocket HTTP/1.1\r\nhost: h\r\n\r\n".into(), "426 Upgrade Required", true),
+        ("POST /socket/websocket HTTP/1.1\r\ncontent-length: 0\r\n\r\n".into(), "405 Method Not Allowed", true),
         ("OPTIONS /socket/longpoll HTTP/1.1\r\nhost: h\r\n\r\n".into(), "200 OK", true),
         (
             "PUT /socket/longpoll HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n".into(),
