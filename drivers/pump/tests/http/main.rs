@@ -6,6 +6,7 @@ mod rig;
 mod server;
 mod wire;
 
+mod admission;
 mod anything;
 mod client;
 mod cuts;
