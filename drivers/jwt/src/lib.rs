@@ -18,8 +18,8 @@
 //! ```
 //!
 //! The signatures are checked by [`jsonwebtoken`] with aws-lc, which is chosen by name: whatever
-//! provider the process has installed, or none, makes no difference. What tokens are taken at all is
-//! decided here and in [`rejoin_core::auth`], more strictly than there:
+//! provider the process has installed, or none, makes no difference. Which tokens are looked at, and
+//! what they must say, is decided here and in [`rejoin_core::auth`]:
 //!
 //! * The algorithm is the key's. A header that names another one finds no key, `none` among them.
 //! * `exp`, `nbf` and `iat` are compared with the time that the caller gives, and a time of another

@@ -31,7 +31,7 @@ fn holds(key: &Value, header: &str, signature: &str) {
 }
 
 #[test]
-fn rfc_7515_a_1_of_hs256() {
+fn the_hs256_token_of_rfc_7515_a_1_is_taken() {
     let key = json!({
         "kty": "oct",
         "k": "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow",
@@ -41,7 +41,7 @@ fn rfc_7515_a_1_of_hs256() {
 }
 
 #[test]
-fn rfc_7515_a_2_of_rs256() {
+fn the_rs256_token_of_rfc_7515_a_2_is_taken() {
     let n = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2\
         lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2\
         R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW\
@@ -54,7 +54,7 @@ fn rfc_7515_a_2_of_rs256() {
 }
 
 #[test]
-fn rfc_7515_a_3_of_es256() {
+fn the_es256_token_of_rfc_7515_a_3_is_taken() {
     let key = json!({
         "kty": "EC",
         "crv": "P-256",
@@ -67,7 +67,7 @@ fn rfc_7515_a_3_of_es256() {
 
 /// Its payload is a sentence: that there are no claims in it is found out after the signature is good.
 #[test]
-fn rfc_8037_a_4_of_eddsa() {
+fn the_eddsa_signature_of_rfc_8037_a_4_is_good() {
     let key = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
     let verifier = JwtVerifier::from_keys([Key::from_jwk(&key.to_string()).unwrap()]).unwrap();
     let token = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6d\
