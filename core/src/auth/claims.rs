@@ -123,7 +123,7 @@ impl Claims {
     }
 
     /// Whether they have expired at `now`, the time since the Unix epoch: `exp` itself is too late
-    /// (specification, section 3.4).
+    /// (upgrade-handler specification, section 3.4).
     #[must_use]
     pub fn is_expired(&self, now: Duration) -> bool {
         self.valid_until().is_some_and(|at| at <= now)

@@ -8,7 +8,7 @@ use crate::text::Text;
 /// Why a token is not trusted. None of them repeats a part of the token, so all of them may be logged.
 ///
 /// Clients are told no more than that they are not authorized: the reason helps only those who run
-/// the server, and those who try to get in (specification, section 3.4).
+/// the server, and those who try to get in (upgrade-handler specification, section 3.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuthError {

@@ -50,7 +50,7 @@ impl Requirement {
     /// Whether the claims suffice; `now` is the time since the Unix epoch.
     ///
     /// # Errors
-    /// With the first reason in this order: expiry, permissions, roles (specification, section 3.5).
+    /// With the first reason in this order: expiry, permissions, roles (upgrade-handler specification, section 3.5).
     pub fn check(&self, claims: &Claims, now: Duration) -> Result<(), Denied> {
         if !self.allow_expired && claims.is_expired(now) {
             Err(Denied::Expired)

@@ -20,7 +20,7 @@ pub struct Key {
 
 impl Key {
     /// The least bytes of a secret: 256 bits are out of reach for guessing, whichever of HS256, HS384
-    /// and HS512 it is for (specification, section 3.4).
+    /// and HS512 it is for (upgrade-handler specification, section 3.4).
     pub const MIN_SECRET: usize = 32;
 
     /// The secret of HS256, HS384 and HS512, as it is: one that is written in base64 is to be decoded
