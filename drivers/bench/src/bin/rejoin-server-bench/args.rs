@@ -33,9 +33,9 @@ pub(crate) struct Args {
     /// Bytes of a message's payload.
     #[arg(long, value_name = "BYTES,...", value_delimiter = ',', default_value = "64,1024")]
     pub(crate) size: Vec<usize>,
-    /// Messages to deliver in each run, over all subscribers.
-    #[arg(long, value_name = "N", default_value_t = 200_000)]
-    pub(crate) deliveries: usize,
+    /// Processor time of a server for which each of its runs is measured.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    pub(crate) cpu: f64,
     /// Messages of a flood.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub(crate) flood: usize,

@@ -14,9 +14,10 @@ use crate::table::{median, thousands};
 const LOST: Duration = Duration::from_secs(2);
 /// Between the last join and the first message.
 const SETTLE: Duration = Duration::from_millis(200);
-/// One run says the same thing this often at least and at most.
-const FEWEST: usize = 10;
-const MOST: usize = 20_000;
+/// How often the server's processor time is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// The longest that a run takes, however little the server works.
+const LONGEST: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
@@ -61,11 +62,12 @@ pub(crate) fn measure(
     let mut measured = Vec::new();
     for &size in &args.size {
         for pace in [Pace::OneByOne, Pace::Window] {
-            let messages = (args.deliveries / subscribers.max(1)).clamp(FEWEST, MOST);
             let window = if pace == Pace::OneByOne { 1 } else { kind.window };
+            let speech = Speech { kind, subscribers, size, pace, window };
+            crowd.rest(SETTLE)?;
             // The first messages find everything cold.
-            speak(&server, &mut crowd, kind, Speech { subscribers, size, pace, messages: FEWEST, window })?;
-            measured.push(speak(&server, &mut crowd, kind, Speech { subscribers, size, pace, messages, window })?);
+            speech.say(&server, &mut crowd, 0.0)?;
+            measured.push(speech.say(&server, &mut crowd, args.cpu)?);
         }
     }
     Ok(measured)
@@ -76,55 +78,62 @@ pub(crate) fn flood(args: &Args, kind: &'static Kind, machine: &Machine) -> Resu
     let server = Server::start(args, kind, machine)?;
     let mut crowd = Crowd::new(server.address, kind.dialect)?;
     crowd.grow(args.flood_subscribers + 1)?;
-    let (subscribers, size, messages) = (args.flood_subscribers, args.size[0], args.flood);
-    speak(&server, &mut crowd, kind, Speech { subscribers, size, pace: Pace::Window, messages, window: messages })
+    crowd.rest(SETTLE)?;
+    let (subscribers, size) = (args.flood_subscribers, args.size[0]);
+    let speech = Speech { kind, subscribers, size, pace: Pace::Window, window: args.flood };
+    speech.say(&server, &mut crowd, 0.0)
 }
 
 struct Speech {
+    kind: &'static Kind,
     subscribers: usize,
     size: usize,
     pace: Pace,
-    messages: usize,
     window: usize,
 }
 
-fn speak(server: &Server, crowd: &mut Crowd, kind: &'static Kind, speech: Speech) -> Result<FanOut, Failure> {
-    let Speech { subscribers, size, pace, messages, window } = speech;
-    let listeners = subscribers + usize::from(kind.echoes);
-    let text = crowd.dialect().shout(size);
-    crowd.rest(SETTLE)?;
-
-    let before = crowd.heard();
-    let (begun, cpu) = (Instant::now(), server.cpu()?);
-    let (mut said, mut last) = (0, begun);
-    let mut heard = before;
-    while said < messages {
-        let now = window.min(messages - said);
-        crowd.say(&text, now)?;
-        said += now;
-        let mut progress = Instant::now();
-        while heard.messages - before.messages < said * listeners || heard.answers - before.answers < said {
-            let earlier = heard;
-            // A load that slept would have to be woken, at the server's expense.
-            heard = crowd.turn(Duration::ZERO)?;
-            if heard.messages > earlier.messages || heard.answers > earlier.answers {
-                (progress, last) = (Instant::now(), Instant::now());
-            } else if progress.elapsed() > LOST {
-                break;
+impl Speech {
+    /// Windows of messages until the server has worked for so many seconds, at least one.
+    fn say(&self, server: &Server, crowd: &mut Crowd, enough: f64) -> Result<FanOut, Failure> {
+        let listeners = self.subscribers + usize::from(self.kind.echoes);
+        let text = crowd.dialect().shout(self.size);
+        let before = crowd.heard();
+        let (begun, cpu) = (Instant::now(), server.cpu()?);
+        let (mut said, mut heard, mut last, mut look) = (0, before, begun, begun);
+        loop {
+            crowd.say(&text, self.window)?;
+            said += self.window;
+            let mut progress = Instant::now();
+            while heard.messages - before.messages < said * listeners || heard.answers - before.answers < said {
+                let earlier = heard;
+                // A load that slept would have to be woken, at the server's expense.
+                heard = crowd.turn(Duration::ZERO)?;
+                if heard.messages > earlier.messages || heard.answers > earlier.answers {
+                    progress = Instant::now();
+                    last = progress;
+                } else if progress.elapsed() > LOST {
+                    break;
+                }
+            }
+            if last >= look || last == begun {
+                look = last + LOOK;
+                if server.cpu()? - cpu >= enough || begun.elapsed() > LONGEST {
+                    break;
+                }
             }
         }
+        Ok(FanOut {
+            kind: self.kind.name,
+            subscribers: self.subscribers,
+            size: self.size,
+            pace: self.pace,
+            expected: said * listeners,
+            delivered: heard.messages - before.messages,
+            seconds: (last - begun).as_secs_f64(),
+            cpu: server.cpu()? - cpu,
+            closed: heard.closed - before.closed,
+        })
     }
-    Ok(FanOut {
-        kind: kind.name,
-        subscribers,
-        size,
-        pace,
-        expected: messages * listeners,
-        delivered: heard.messages - before.messages,
-        seconds: (last - begun).as_secs_f64(),
-        cpu: server.cpu()? - cpu,
-        closed: heard.closed - before.closed,
-    })
 }
 
 impl FanOut {
