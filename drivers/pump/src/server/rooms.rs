@@ -122,9 +122,10 @@ impl Rooms {
         seat.peer.push(channel, "presence_state", hub.presence_state(&seat.topic))
     }
 
-    pub(super) fn counts(&self) -> (usize, usize) {
+    /// Topics, members, and messages that were not sent because a serializer cannot say them.
+    pub(super) fn counts(&self) -> (usize, usize, u64) {
         let hub = self.hub();
-        (hub.topic_count(), hub.total_members())
+        (hub.topic_count(), hub.total_members(), hub.stats().skipped)
     }
 
     fn deliver(&self, fanout: Fanout<'_, Place>) -> usize {
@@ -145,7 +146,7 @@ impl Rooms {
 
 impl fmt::Debug for Rooms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (topics, members) = self.counts();
+        let (topics, members, _) = self.counts();
         f.debug_struct("Rooms").field("topics", &topics).field("members", &members).finish_non_exhaustive()
     }
 }

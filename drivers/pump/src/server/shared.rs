@@ -69,6 +69,9 @@ pub struct ServerCounts {
     pub crashed: u64,
     /// Messages that were dropped because their client reads too slowly, so far.
     pub dropped: u64,
+    /// Messages that were not sent because their client's serializer cannot say them, so far: bytes
+    /// under vsn 1.0.0, above all.
+    pub skipped: u64,
     /// Malformed frames, so far.
     pub malformed: u64,
     /// Messages and joins beyond a limit, so far.
@@ -179,7 +182,7 @@ impl Shared {
 
     pub(super) fn counts(&self) -> ServerCounts {
         let (connections, handshakes, handshakes_given_up) = self.connections.counts();
-        let (topics, members) = self.rooms.counts();
+        let (topics, members, skipped) = self.rooms.counts();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         ServerCounts {
             connections,
@@ -190,6 +193,7 @@ impl Shared {
             refused: read(&self.tally.refused),
             crashed: read(&self.tally.crashed),
             dropped: read(&self.tally.dropped),
+            skipped,
             malformed: read(&self.tally.malformed),
             limited: read(&self.tally.limited),
         }
