@@ -9,13 +9,14 @@ use async_channel::Sender;
 use futures_lite::future;
 use rejoin_core::phoenix::{Config, JoinOptions, Push, PushOutcome};
 use rejoin_core::{Backoff, Jitter, Payload};
+use rejoin_pump::server::Server;
 use rejoin_pump::{Channel, ChannelEvent, Client, ConnectOptions, Events, PushTicket};
 
 use crate::failure::Failure;
 use crate::host::{Host, Job, Task, TokioHost, tokio_runtime};
 use crate::interrupt::Interrupts;
 use crate::output::say;
-use crate::serve::Server;
+use crate::serve;
 
 const TOPIC: &str = "room:lobby";
 /// How long each promise may take. All of them together take about a second.
@@ -43,7 +44,7 @@ impl Job for Demo {
 
 async fn tell<H: Host>(narrator: Narrator<H>, tokio: TokioHost) -> Result<(), Failure> {
     let (host, n) = (narrator.host.clone(), narrator);
-    let server = Arc::new(Server::new());
+    let server = serve::server(&host, serve::rooms());
     // Two doors into one house, so that the server can choose who comes back first.
     let (anns, bobs) = (Door::build(&host).await?, Door::build(&host).await?);
     let (anns_door, _bobs_door) = (anns.open(&host, &server), bobs.open(&host, &server));
@@ -65,7 +66,7 @@ async fn tell<H: Host>(narrator: Narrator<H>, tokio: TokioHost) -> Result<(), Fa
 
     n.tell("now the server cuts both sockets, without a word");
     drop(anns_door);
-    server.cut_all();
+    server.abort_all();
     n.promise("ann notices the loss", ann.loses_connection()).await?;
     n.promise("bob notices the loss", bob.loses_connection()).await?;
     n.tell("ann and bob have lost the connection and dial again by themselves");
@@ -131,11 +132,11 @@ impl<H: Host> Door<H> {
     }
 
     /// Open until the guard is dropped; whoever knocks later waits.
-    fn open(&self, host: &H, server: &Arc<Server>) -> Sender<()> {
+    fn open(&self, host: &H, server: &Server<H::Runtime>) -> Sender<()> {
         let (guard, shut) = async_channel::bounded::<()>(1);
         let (porter, server, listener) = (host.clone(), server.clone(), self.listener.clone());
         host.start(async move {
-            let letting_in = server.accept_all(&porter, &listener);
+            let letting_in = serve::accept_all(&porter, &server, &listener);
             future::or(letting_in, async move { shut.recv().await.unwrap_or_default() }).await;
         });
         guard
