@@ -3,9 +3,9 @@
 mod hub;
 mod naive_presence;
 mod rows;
+mod server;
 mod token;
 mod upgrade;
-mod server;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use rejoin_core::phoenix::{JoinOptions, LongPoll, LongPollBody, LongPollConfig, 
 use rejoin_core::wire::{DecodeError, Message, Serializer};
 use rejoin_core::{ConnId, ConnectRequest, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
 pub use rows::{postgres_change, postgres_filter};
+pub use server::server_ops;
 pub use token::token;
 pub use upgrade::upgrade;
-pub use server::server_ops;
 
 use crate::app::numbered;
 use crate::op::{Op, Scrap, Timed, Topic};
