@@ -132,7 +132,7 @@ fn op() -> impl Strategy<Value = Op> {
         topic.clone().prop_map(|topic| Op::Join { topic }),
         topic.clone().prop_map(|topic| Op::Leave { topic }),
         (topic.clone(), 0..120_usize).prop_map(|(topic, len)| Op::Say { topic, len }),
-        (topic, 0..8_usize).prop_map(|(topic, back)| Op::Ask { topic, back }),
+        (topic, 0..100_usize).prop_map(|(topic, back)| Op::Ask { topic, back }),
     ]
 }
 
