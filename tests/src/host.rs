@@ -26,6 +26,8 @@ pub struct Host {
     pub joins: Vec<(Text, JoinId)>,
     /// Pushes that the application left alone.
     pub pushes: Vec<(Text, Payload, ReplyTo)>,
+    /// Replies that the application gives later.
+    later: Vec<(Timestamp, ReplyTo)>,
     /// The joined channels.
     pub channels: BTreeMap<String, ServerChannelId>,
     /// The channels that are over, oldest first.
@@ -62,6 +64,7 @@ impl Host {
             plugged: false,
             joins: Vec::new(),
             pushes: Vec::new(),
+            later: Vec::new(),
             channels: BTreeMap::new(),
             left: Vec::new(),
             sent: Vec::new(),
@@ -91,9 +94,14 @@ impl Host {
     /// Time passes.
     pub fn advance(&mut self, duration: Duration) {
         let until = self.now.saturating_add(duration);
-        while let Some(at) = self.session.poll_timeout().filter(|at| *at <= until) {
+        let next = |host: &Self| host.later.iter().map(|(at, _)| *at).chain(host.session.poll_timeout()).min();
+        while let Some(at) = next(self).filter(|at| *at <= until) {
             self.now = at;
             self.session.handle_timeout(at);
+            for (_, reply) in self.later.extract_if(.., |(due, _)| *due <= at) {
+                // Whoever has left meanwhile needs no reply.
+                let _stale = self.session.reply(at, reply, Status::Ok, Payload::EMPTY);
+            }
             self.drain();
         }
         self.now = until;
@@ -131,7 +139,7 @@ impl Host {
 
     fn react(&mut self, event: ServerEvent) {
         match event {
-            ServerEvent::Join { join, topic, .. } if self.answers => self.join(topic, join),
+            ServerEvent::Join { join, topic, payload } if self.answers => self.join(topic, join, &payload),
             ServerEvent::Join { join, topic, .. } => self.joins.push((topic, join)),
             ServerEvent::Push { channel, event, payload, reply } if self.answers => {
                 self.push(channel, event, payload, reply);
@@ -150,7 +158,7 @@ impl Host {
         }
     }
 
-    fn join(&mut self, topic: Text, join: JoinId) {
+    fn join(&mut self, topic: Text, join: JoinId, payload: &Payload) {
         let reason = match &*topic {
             "room:forbidden" => "forbidden",
             "room:joincrash" => "join crashed",
@@ -158,7 +166,14 @@ impl Host {
                 let _stale = self.session.refuse_unmatched(self.now, join);
                 return;
             }
-            _ => return self.accept(topic, join),
+            _ => {
+                self.accept(topic.clone(), join);
+                if let Some(channel) = self.channels.get(&*topic).filter(|_| payload.as_bytes() == br#"{"greet":true}"#)
+                {
+                    let _stale = self.session.push(self.now, *channel, "greeting", Payload::EMPTY);
+                }
+                return;
+            }
         };
         let reason = Payload::json(&serde_json::json!({ "reason": reason })).unwrap_or_default();
         // A join that is over needs no answer.
@@ -178,6 +193,21 @@ impl Host {
                 replied
             }
             "fail" => self.session.reply(now, reply, Status::Error, payload),
+            "slow" => {
+                let pause = Duration::from_millis(number_of(&payload, "ms"));
+                return self.later.push((now.saturating_add(pause), reply));
+            }
+            "custom_status" => self.session.reply(now, reply, Status::Other("teapot".into()), payload),
+            "push_then_reply" => {
+                let _stale = self.session.push(now, channel, "pushed", payload.clone());
+                self.session.reply(now, reply, Status::Ok, payload)
+            }
+            "push_n" => {
+                for _ in 0..number_of(&payload, "n") {
+                    let _stale = self.session.push(now, channel, "pushed", Payload::EMPTY);
+                }
+                self.session.reply(now, reply, Status::Ok, payload)
+            }
             "shout" => {
                 let _stale = self.session.push(now, channel, "shout", payload);
                 self.session.reply(now, reply, Status::Ok, Payload::EMPTY)
@@ -190,4 +220,9 @@ impl Host {
         // One that is over needs no end.
         let _stale = self.session.close_channel(self.now, channel, crashed);
     }
+}
+
+fn number_of(payload: &Payload, member: &str) -> u64 {
+    let json: Option<serde_json::Value> = payload.parse().ok();
+    json.and_then(|json| json.get(member)?.as_u64()).unwrap_or_default()
 }

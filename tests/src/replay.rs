@@ -9,7 +9,9 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rejoin_core::phoenix::{ChannelId, ChannelState, ConnectionState, Event, JoinOptions, Push, PushId, serializer_of};
+use rejoin_core::phoenix::{
+    ChannelId, ChannelState, ConnectionState, Event, JoinOptions, Push, PushId, ServerConfig, serializer_of,
+};
 use rejoin_core::wire::{Message, Ref, Serializer};
 use rejoin_core::{Backoff, Frame, Payload, Timestamp};
 use rejoin_recording::{Dir, Row, read};
@@ -379,7 +381,12 @@ impl Replay {
 /// # Errors
 /// If the recorded server's frames do not decode.
 pub fn serve(rows: &[Row], serializer: Serializer) -> Result<Seen, String> {
-    let mut host = Host::new(serializer);
+    let mut config = ServerConfig::new(serializer);
+    if rows.iter().any(|row| row.path.as_deref().is_some_and(|path| path.starts_with("/short/"))) {
+        // The recorded server's other socket.
+        config.idle_timeout = Some(Duration::from_secs(2));
+    }
+    let mut host = Host::with(config);
     let mut seen = Seen::default();
     for row in rows {
         host.advance(Duration::from_millis(row.t_ms).saturating_sub(since(host.now)));

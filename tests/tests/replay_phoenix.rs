@@ -21,6 +21,29 @@ const NOT_DRIVEN: [(&str, &str); 12] = [
     ("vsn_0_9", "a vsn that nobody speaks"),
 ];
 
+/// Conversations that one server session alone cannot have, and why.
+const NOT_SERVED: [(&str, &str); 19] = [
+    ("auth_token_longpoll", "long-poll: told again with its own half"),
+    ("auth_token_ws_bad", "refused at the upgrade"),
+    ("binary", "two clients hear each other: a hub's business"),
+    ("broadcast", "two clients hear each other: a hub's business"),
+    ("connect_refused", "refused at the upgrade"),
+    ("connect_refused_reason", "refused at the upgrade"),
+    ("join_timeout", "Phoenix holds the whole socket up while a join is decided; ours lets a given-up join go"),
+    ("longpoll", "long-poll: told again with its own half"),
+    ("longpoll_raw", "long-poll: told again with its own half"),
+    ("presence_3clients", "three clients see each other: a hub's business"),
+    ("raw_ws_ping_and_close", "pings and closes are the WebSocket library's"),
+    ("server_disconnect_broadcast", "the host closes, and there is a second socket"),
+    ("server_sigterm", "the host closes, and there is a second socket"),
+    ("vsn_0_9", "refused at the upgrade"),
+    ("vsn_2_0_0_rc_1", "refused at the upgrade"),
+    ("vsn_2_1_0", "refused at the upgrade"),
+    ("vsn_3_0_0", "refused at the upgrade"),
+    ("vsn_abc", "refused at the upgrade"),
+    ("wrong_path", "refused at the upgrade"),
+];
+
 fn recordings() -> Vec<(String, Vec<Row>)> {
     replay::recordings("phoenix")
 }
@@ -103,29 +126,16 @@ fn what_is_not_driven_is_there_and_indeed_cannot_be() {
 
 #[test]
 fn a_server_gives_the_recorded_answers_in_the_recorded_order() {
-    for name in [
-        "crash_rejoin",
-        "heartbeat",
-        "join_crash",
-        "join_error",
-        "join_ok",
-        "join_unmatched_topic",
-        "leave",
-        "raw_bad_binary",
-        "raw_bad_json",
-        "raw_bad_payload_type",
-        "raw_bad_shape_array4",
-        "raw_bad_shape_object",
-        "raw_numeric_refs",
-        "rejoin_same_topic",
-        "stop_variants",
-        "too_many_channels",
-        "v1_missing_vsn",
-        "v1_serializer",
-    ] {
-        let rows = recording(name);
+    let mut served = 0;
+    for (name, rows) in recordings() {
+        if NOT_SERVED.iter().any(|(not, _)| *not == name) {
+            continue;
+        }
         let serializer = replay::serializer(&rows).unwrap();
         let seen = replay::serve(&rows, serializer).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(seen.actual, seen.expected, "{name}");
+        assert!(!seen.actual.is_empty(), "{name}");
+        served += 1;
     }
+    assert_eq!((served, served + NOT_SERVED.len()), (26, 45));
 }
