@@ -63,8 +63,8 @@ pub enum ServerEvent {
         /// When it does.
         expires_at: Timestamp,
     },
-    /// The client does more than a [`RateLimit`](super::RateLimit) allows. The first time is told at
-    /// once, further ones together, at most once a second.
+    /// The client does more than a [`RateLimit`](super::RateLimit) allows. Told within a second, and many
+    /// together, so that a flood is not a flood of events.
     Limited {
         /// Which limit.
         limit: Limit,
@@ -72,8 +72,8 @@ pub enum ServerEvent {
         messages: u64,
     },
     /// Messages of a channel were dropped since the client reads slowly and its
-    /// [`OutboxOverflow`](super::OutboxOverflow) says so. The first one is told at once, further ones
-    /// together, at most once a second; some may be told after the channel's `Left`.
+    /// [`OutboxOverflow`](super::OutboxOverflow) says so. Told within a second, and many together, perhaps
+    /// after the channel's `Left`.
     Dropped {
         /// The channel.
         channel: ServerChannelId,
