@@ -13,12 +13,14 @@ use super::RequestHead;
 #[non_exhaustive]
 pub enum OriginPolicy {
     /// Pages of the host and port that the request is for, as its header `Host` says (the default).
-    /// The default ports of `http` and `https` are understood; other schemes have no such pages.
+    /// The default ports of `http` and `https` are understood; other schemes have no such pages. A
+    /// proxy has to pass `Host` on as it came.
     #[default]
     SameHost,
     /// Pages of these origins.
     List(Vec<AllowedOrigin>),
-    /// Every page. Right only where the token is in no cookie, as then nobody's browser is misused.
+    /// Every page. Right only where nobody is let in for what his browser adds by itself, or for the
+    /// network that it is in.
     Any,
 }
 
@@ -49,7 +51,7 @@ impl OriginPolicy {
 /// | `https://example.com` | that scheme, host and port; without a port the scheme's own |
 /// | `//example.com` | that host with every scheme and port |
 /// | `//example.com:888` | that host and port with every scheme |
-/// | `//*.example.com` | the hosts under that one, and not itself |
+/// | `//*.example.com` | the hosts under that one, without itself; the dot counts, unlike in Phoenix |
 ///
 /// ```
 /// use rejoin_core::phoenix::{AllowedOrigin, OriginPolicy};
