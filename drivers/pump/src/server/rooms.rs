@@ -96,7 +96,9 @@ impl Rooms {
     }
 
     /// Tells how many members it was for.
-    pub(super) fn broadcast(&self, topic: &Text, broadcast: Broadcast) -> usize {
+    pub(super) fn broadcast(&self, topic: &Text, mut broadcast: Broadcast) -> usize {
+        // The latest of its event, unless it says something else.
+        broadcast.key.get_or_insert_with(|| broadcast.event.clone());
         self.deliver(self.hub().broadcast(topic, broadcast))
     }
 
