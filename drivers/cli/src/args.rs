@@ -6,6 +6,9 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
 /// The heading of options that mean nothing to another dialect.
 const OF_SUPABASE: &str = "Options of --dialect supabase";
+/// The headings of what `serve` lets in, and how much of it.
+const ACCESS: &str = "Who may come";
+const LIMITS: &str = "Limits";
 /// What a program that reads `listen` can meet; people read the same words with spaces in between.
 const EVENTS: &str = "\
 Every line of --json has at_ms, in milliseconds since 1970, and event, which is one of
@@ -55,9 +58,81 @@ pub(crate) struct ServeArgs {
     /// Where to listen; port 0 is a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:4000", allow_hyphen_values = true)]
     pub(crate) listen: String,
+    /// Keep the newest N messages of each topic, for joins that ask for them: with the payload
+    /// {"history":{"last":20}}, or with the epoch and the offset that an earlier answer brought.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) history: Option<String>,
+    /// How long clients have to leave after Ctrl-C, which tells them to come back; a second Ctrl-C
+    /// ends it at once.
+    #[arg(long, value_name = "DURATION", default_value = "3s", allow_hyphen_values = true)]
+    pub(crate) drain: String,
+    /// Say on stderr who comes and goes, too, and leave nothing out.
+    #[arg(long)]
+    pub(crate) verbose: bool,
     /// The async runtime that does the work.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) runtime: RuntimeName,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+}
+
+/// Who may come. The variable is read there and nowhere else, so that no help shows what is in it.
+#[derive(Group)]
+#[command(next_help_heading = ACCESS)]
+pub(crate) struct AccessArgs {
+    /// Let in who has a token (JWT) signed with this secret of 32 bytes or more; default is the
+    /// variable REJOIN_JWT_SECRET.
+    #[arg(long, value_name = "SECRET", allow_hyphen_values = true)]
+    pub(crate) jwt_secret: Option<String>,
+    /// Let in who has a token signed with a key of this JSON Web Key Set. With --jwt-secret either
+    /// will do.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) jwks: Option<String>,
+    /// Let everybody in; the default where only this machine can come, and nowhere else.
+    #[arg(long)]
+    pub(crate) no_auth: bool,
+    /// Web pages that may connect: an origin such as https://example.com or //*.example.com, or any;
+    /// default are those of the server's own host. May be repeated.
+    #[arg(long, value_name = "ORIGIN", allow_hyphen_values = true)]
+    pub(crate) origin: Vec<String>,
+}
+
+/// How much of anything. Those of a client are of each connection.
+#[derive(Debug, Group)]
+#[command(next_help_heading = LIMITS)]
+pub(crate) struct LimitArgs {
+    /// Clients at a time; default 100000.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) max_connections: Option<String>,
+    /// Channels of a client; default 100.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) max_channels: Option<String>,
+    /// The largest message of a client, in bytes or such as 64KiB; default 16MiB.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    pub(crate) max_message_bytes: Option<String>,
+    /// The longest topic that may be joined; default 255.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    pub(crate) max_topic_bytes: Option<String>,
+    /// Joins of a client; default no limit.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) joins_per_second: Option<String>,
+    /// Messages of a client; default no limit.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) messages_per_second: Option<String>,
+    /// Bytes of a client's joins and messages, of which none may be larger; default no limit.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    pub(crate) bytes_per_second: Option<String>,
+    /// How long a client on a WebSocket may be silent; default 60s.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub(crate) idle_timeout: Option<String>,
+    /// What may wait for a client that reads slowly; default 16MiB.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    pub(crate) outbox_bytes: Option<String>,
+    /// What happens to a message when more would wait than that.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) overflow: OverflowName,
 }
 
 /// What every client command has.
@@ -248,6 +323,26 @@ impl fmt::Debug for ProjectArgs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProjectArgs").finish_non_exhaustive()
     }
+}
+
+/// Without the secret.
+impl fmt::Debug for AccessArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessArgs").finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OverflowName {
+    /// The client is cut off, and starts anew.
+    #[default]
+    Close,
+    /// It is dropped.
+    DropNewest,
+    /// The oldest ones are dropped.
+    DropOldest,
+    /// The same; besides, it takes the place of one of the same event that still waits.
+    Latest,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -68,6 +68,28 @@ pub(crate) fn count(argument: &str, text: &str) -> Result<u64, Failure> {
     }
 }
 
+/// The same, as large as what it is for can be.
+pub(crate) fn number<T: TryFrom<u64>>(argument: &str, text: &str) -> Result<T, Failure> {
+    fitting(argument, text, count(argument, text)?)
+}
+
+/// A number of bytes, at least one, plain or in KiB, MiB or GiB.
+pub(crate) fn bytes<T: TryFrom<u64>>(argument: &str, text: &str) -> Result<T, Failure> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    let in_units =
+        units.iter().find_map(|(name, shift)| text.strip_suffix(name).map(|number| (number.trim_end(), *shift)));
+    let (number, shift) = in_units.unwrap_or((text, 0));
+    match number.parse::<u64>() {
+        Ok(0) => Err(Failure::usage(argument, format!("`{text}` lets nothing through; write 1 or more"))),
+        Ok(number) => fitting(argument, text, number.saturating_mul(1 << shift)),
+        Err(_) => Err(Failure::usage(argument, format!("`{text}` is no number of bytes; write 65536 or 64KiB"))),
+    }
+}
+
+fn fitting<T: TryFrom<u64>>(argument: &str, text: &str, number: u64) -> Result<T, Failure> {
+    number.try_into().map_err(|_| Failure::usage(argument, format!("`{text}` is too large; write a smaller number")))
+}
+
 /// The time between two of so many a second.
 pub(crate) fn rate(argument: &str, text: &str) -> Result<Duration, Failure> {
     let fail = || Failure::usage(argument, format!("`{text}` is no rate; write how many a second, such as 10"));
@@ -88,6 +110,15 @@ pub(crate) fn payload(argument: &str, text: &str) -> Result<Payload, Failure> {
         };
         Failure::usage(argument, format!("not JSON ({what}); {fix}"))
     })
+}
+
+/// A JSON object as it is.
+pub(crate) fn object(argument: &str, text: &str) -> Result<Payload, Failure> {
+    let payload = payload(argument, text)?;
+    match payload.as_json() {
+        Some(json) if json.starts_with('{') => Ok(payload),
+        _ => Err(Failure::usage(argument, r#"it is no JSON object; write one such as {"name":"ann"}"#)),
+    }
 }
 
 /// JSON text from the argument, or from the standard input for `-`.
@@ -169,6 +200,16 @@ mod tests {
         {
             let Err(Failure::Usage(what)) = duration("--for", text) else { panic!("{text} is accepted") };
             assert!(what.starts_with("--for: ") && what.contains(why) && what.contains("write 5s"), "{what}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_plain_or_in_units_and_fit_what_they_are_for() {
+        for (text, expected) in [("1", 1), ("64KiB", 64 << 10), ("16 MiB", 16 << 20), ("1GiB", 1 << 30)] {
+            assert_eq!(bytes("--outbox-bytes", text), Ok(expected), "{text}");
+        }
+        for bad in ["0", "0KiB", "-1", "", "KiB", "64KB", "1.5MiB", "99999999999999999999", "4GiB", "17179869184GiB"] {
+            assert!(bytes::<u32>("--outbox-bytes", bad).is_err(), "{bad}");
         }
     }
 

@@ -15,6 +15,7 @@ mod interrupt;
 mod listen;
 mod output;
 mod record;
+mod secret;
 mod send;
 mod serve;
 mod supabase;
@@ -69,7 +70,8 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::Demo => host::run(RuntimeName::Smol, demo::Demo { interrupts: Interrupts::install(1)? }),
         Command::Serve(args) => {
             let (settings, runtime) = (serve::Settings::check(&args)?, args.runtime);
-            host::run(runtime, serve::Serve { settings, interrupts: Interrupts::install(0)? })
+            let interrupts = Interrupts::install_within(settings.last_resort(), 0)?;
+            host::run(runtime, serve::Serve { settings, interrupts })
         }
         Command::Listen(args) => {
             let (plan, runtime) = (listen::Plan::check(&args)?, args.connection.runtime);

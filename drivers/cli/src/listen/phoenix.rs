@@ -30,7 +30,7 @@ impl Setup {
         }
         let mut join = JoinOptions::default();
         if let Some(text) = &args.join_payload {
-            join.payload = input::payload("--join-payload", text)?;
+            join.payload = input::object("--join-payload", text)?;
         }
         Ok(Self { config, join })
     }

@@ -18,7 +18,7 @@ use crate::host::{Host, Task};
 use crate::input;
 use crate::output::{Line, shown};
 use crate::record::Recorder;
-use crate::supabase::{Project, tracked};
+use crate::supabase::Project;
 
 pub(super) struct Setup {
     pub(super) project: Project,
@@ -34,7 +34,7 @@ impl Setup {
         }
         let mut project = Project::check_broadcasts(&args.url, &args.connection, &args.supabase)?;
         project.hear(&args.hearing)?;
-        let track = args.hearing.track.as_deref().map(tracked).transpose()?;
+        let track = args.hearing.track.as_deref().map(|text| input::object("--track", text)).transpose()?;
         let phoenix = &mut project.config.phoenix;
         phoenix.close_timeout = CLOSE;
         if let Some(text) = &args.heartbeat {

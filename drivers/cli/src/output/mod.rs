@@ -76,6 +76,11 @@ pub(crate) fn say(line: &str) -> Result<(), ReaderGone> {
     write(format!("{line}\n").as_bytes())
 }
 
+/// Says something on stderr, if anybody listens: one line without control characters.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", printable(line));
+}
+
 /// An output that fails in another way than by having no reader (a full disk) is as good as one
 /// without, but worth a word.
 fn write(bytes: &[u8]) -> Result<(), ReaderGone> {

@@ -3,39 +3,29 @@
 //! Any topic may be joined. A push of any event is replied `ok` and sent to the others in the
 //! topic; `ping` is echoed to its sender alone. Clients come by WebSocket or by long-poll.
 
+mod access;
+mod reports;
 mod room;
+mod settings;
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_lite::future;
-use rejoin_pump::server::{Endpoint, Server, ServerCounts};
+use rejoin_pump::server::{Endpoint, Server};
 
-use crate::args::ServeArgs;
 use crate::failure::Failure;
 use crate::host::{Host, Job};
-use crate::input;
 use crate::interrupt::Interrupts;
 use crate::output;
+use reports::Reports;
 use room::Room;
 
-/// How long the clients have for their goodbyes.
-const DRAIN: Duration = Duration::from_millis(2_500);
+pub(crate) use settings::Settings;
+
 /// How long the accept loop rests when the system has no more sockets.
 const EXHAUSTED: Duration = Duration::from_millis(100);
-
-/// What was typed, checked.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    address: SocketAddr,
-}
-
-impl Settings {
-    pub(crate) fn check(args: &ServeArgs) -> Result<Self, Failure> {
-        Ok(Self { address: input::address("--listen", &args.listen)? })
-    }
-}
 
 pub(crate) struct Serve {
     pub(crate) settings: Settings,
@@ -44,16 +34,20 @@ pub(crate) struct Serve {
 
 impl Job for Serve {
     async fn run<H: Host>(self, host: H) -> Result<(), Failure> {
-        let address = self.settings.address;
+        let Settings { address, drain, verbose, .. } = self.settings;
         let listener = host.bind(address).await.map_err(|error| cannot_listen(address, &error))?;
         let address = host.local_address(&listener).map_err(|error| cannot_listen(address, &error))?;
+        let reports = Reports::start(verbose)?;
+        let desk = reports.desk();
+        let server = server(&host, self.settings.endpoint().report_to(move |report| desk.take(report)));
         // Whoever started us may not care for the address; serving goes on without it.
         let _ = output::say(&format!("listening on ws://{address}/socket"));
 
-        let server = server(&host, rooms());
         future::or(accept_all(&host, &server, &listener), self.interrupts.wait()).await;
-        server.shutdown(DRAIN).await;
-        report(&server.counts());
+        // Whoever comes now hears from the system that nobody is here.
+        drop(listener);
+        let drained = server.shutdown(drain).await;
+        reports.finish(&server.counts(), drained.cut);
         Ok(())
     }
 }
@@ -86,12 +80,5 @@ pub(crate) async fn accept_all<H: Host>(host: &H, server: &Server<H::Runtime>, l
             // The socket's own trouble, or the system is out of sockets: neither ends the service.
             Err(_) => host.sleep(EXHAUSTED).await,
         }
-    }
-}
-
-/// Says on stderr what did not reach its readers.
-fn report(counts: &ServerCounts) {
-    if counts.skipped > 0 {
-        eprintln!("{} binary messages were not sent to clients of vsn 1.0.0, which has none", counts.skipped);
     }
 }

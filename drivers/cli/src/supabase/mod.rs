@@ -8,17 +8,18 @@ use std::fs::File;
 use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
+use rejoin_core::Text;
 use rejoin_core::supabase::{
     AccessToken, AuthError, ChannelConfig, Config, PostgresBinding, SupabaseConfigError, topic_of,
 };
 use rejoin_core::wire::Serializer;
-use rejoin_core::{Payload, Text};
 use rejoin_pump::supabase::ConnectOptions;
 use rejoin_pump::{BoxFuture, Tap, TokenProvider, TokenProviderError};
 
 use crate::args::{ConnectionArgs, HearingArgs, ProjectArgs, SupabaseArgs};
 use crate::failure::Failure;
 use crate::input;
+use crate::secret::Secret;
 
 const KEY: &str = "SUPABASE_KEY";
 const TOKEN: &str = "SUPABASE_TOKEN";
@@ -129,15 +130,6 @@ fn presence_key(text: &str) -> Result<Text, Failure> {
     }
 }
 
-/// What a client says about itself.
-pub(crate) fn tracked(text: &str) -> Result<Payload, Failure> {
-    let payload = input::payload("--track", text)?;
-    match payload.as_json() {
-        Some(json) if json.starts_with('{') => Ok(payload),
-        _ => Err(Failure::usage("--track", r#"it is no JSON object; write one such as {"name":"ann"}"#)),
-    }
-}
-
 /// The database changes to hear of.
 pub(crate) fn bindings(texts: &[String]) -> Result<Vec<PostgresBinding>, Failure> {
     texts.iter().map(|text| binding::binding(text)).collect()
@@ -239,25 +231,4 @@ impl TokenProvider for TokenFile {
 fn not_expired(name: &str, token: &AccessToken) -> Result<(), Failure> {
     let unix_now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     if token.is_expired(unix_now) { Err(Failure::usage(name, AuthError::Expired)) } else { Ok(()) }
-}
-
-/// A secret, and where it comes from.
-struct Secret {
-    name: &'static str,
-    value: String,
-}
-
-impl Secret {
-    /// The option's value, else the variable's. An empty variable is none.
-    fn given(option: &'static str, value: Option<&str>, variable: &'static str) -> Result<Option<Self>, Failure> {
-        if let Some(value) = value {
-            return Ok(Some(Self { name: option, value: value.into() }));
-        }
-        match std::env::var(variable) {
-            Ok(value) if value.trim().is_empty() => Ok(None),
-            Ok(value) => Ok(Some(Self { name: variable, value })),
-            Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(std::env::VarError::NotUnicode(_)) => Err(Failure::usage(variable, "it is not UTF-8; set it anew")),
-        }
-    }
 }

@@ -39,7 +39,10 @@ impl Program {
     /// The same with these variables, and none of the tests' own that would matter.
     pub(crate) fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin"));
-        command.env_remove("SUPABASE_KEY").env_remove("SUPABASE_TOKEN").envs(variables.iter().copied());
+        for variable in ["SUPABASE_KEY", "SUPABASE_TOKEN", "REJOIN_JWT_SECRET"] {
+            command.env_remove(variable);
+        }
+        command.envs(variables.iter().copied());
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let stdout = lines(child.stdout.take().expect("piped"));
@@ -49,7 +52,12 @@ impl Program {
 
     /// A server, and the address it listens at.
     pub(crate) fn serve(address: &str, runtime: &str) -> (Self, String) {
-        let mut server = Self::start(&["serve", "--listen", address, "--runtime", runtime]);
+        Self::serve_with(address, &["--runtime", runtime], &[])
+    }
+
+    /// The same with these options and variables.
+    pub(crate) fn serve_with(address: &str, options: &[&str], variables: &[(&str, &str)]) -> (Self, String) {
+        let mut server = Self::start_with(&[&["serve", "--listen", address], options].concat(), variables);
         let line = server.line();
         let address = line.strip_prefix("listening on ws://").and_then(|rest| rest.strip_suffix("/socket"));
         let address = address.unwrap_or_else(|| panic!("not the promised line: {line}")).to_owned();
@@ -69,6 +77,11 @@ impl Program {
                 panic!("the program ended after {:#?} with {errors:#?}", self.seen)
             }
         }
+    }
+
+    /// The next line of what it says on stderr.
+    pub(crate) fn note(&mut self) -> String {
+        self.stderr.recv_timeout(DEADLINE).expect("a line on stderr")
     }
 
     /// Reads on to the next JSON line of this event.

@@ -1,18 +1,30 @@
 //! `serve` towards clients that this project did not write: raw sockets.
 
+mod access;
+mod ending;
+mod history;
+mod limits;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::program::{DEADLINE, Program, run};
 
 /// Sends an upgrade request and reads the head of the answer.
 fn upgrade(address: &str, target: &str) -> (TcpStream, String) {
+    upgrade_with(address, target, "")
+}
+
+/// The same with more headers, each with its line's end.
+fn upgrade_with(address: &str, target: &str, headers: &str) -> (TcpStream, String) {
     let mut tcp = TcpStream::connect(address).expect("it listens");
     tcp.set_read_timeout(Some(DEADLINE)).expect("a deadline");
     let request = format!(
         "GET {target} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
     );
     tcp.write_all(request.as_bytes()).expect("it reads");
     let mut head = Vec::new();
@@ -24,20 +36,57 @@ fn upgrade(address: &str, target: &str) -> (TcpStream, String) {
     (tcp, String::from_utf8(head).expect("text"))
 }
 
-/// A masked text frame; the mask is zero, so that the text stays readable.
-fn say(tcp: &mut TcpStream, text: &str) {
-    let length = u8::try_from(text.len()).ok().filter(|length| *length < 126).expect("a short text");
-    tcp.write_all(&[&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()).expect("it reads");
+/// A client of vsn 2.0.0 that was let in.
+fn client(address: &str) -> TcpStream {
+    let (tcp, head) = upgrade(address, "/socket/websocket?vsn=2.0.0");
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    tcp
 }
 
-/// Opcode and content of the next short frame.
+/// A masked text frame; the mask is zero, so that the text stays readable.
+fn say(tcp: &mut TcpStream, text: &str) {
+    let length = match u16::try_from(text.len()).expect("no long text") {
+        short if short < 126 => vec![0x80 | short.to_be_bytes()[1]],
+        long => [&[0x80 | 126][..], &long.to_be_bytes()].concat(),
+    };
+    tcp.write_all(&[&[0x81][..], &length, &[0; 4], text.as_bytes()].concat()).expect("it reads");
+}
+
+/// Opcode and content of the next frame.
 fn hear(tcp: &mut TcpStream) -> (u8, Vec<u8>) {
+    hear_if_any(tcp).expect("a frame")
+}
+
+/// The same, unless the connection ends before it.
+fn hear_if_any(tcp: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut head = [0; 2];
-    tcp.read_exact(&mut head).expect("a frame");
-    assert!(head[1] < 126, "a long frame");
-    let mut content = vec![0; head[1].into()];
-    tcp.read_exact(&mut content).expect("its content");
-    (head[0] & 0x0f, content)
+    tcp.read_exact(&mut head).ok()?;
+    let mut length = usize::from(head[1]);
+    assert!(length < 127, "a very long frame");
+    if length == 126 {
+        let mut long = [0; 2];
+        tcp.read_exact(&mut long).ok()?;
+        length = u16::from_be_bytes(long).into();
+    }
+    let mut content = vec![0; length];
+    tcp.read_exact(&mut content).ok()?;
+    Some((head[0] & 0x0f, content))
+}
+
+/// What the server answers to a message.
+fn ask(tcp: &mut TcpStream, message: &str) -> Value {
+    say(tcp, message);
+    let (_, content) = hear(tcp);
+    let answer: Value = serde_json::from_slice(&content).expect("JSON");
+    assert_eq!(answer[3], "phx_reply", "{answer}");
+    answer[4].clone()
+}
+
+/// The code of the close frame that comes next.
+fn close_code(tcp: &mut TcpStream) -> u16 {
+    let (opcode, content) = hear(tcp);
+    assert_eq!(opcode, 8, "{}", String::from_utf8_lossy(&content));
+    u16::from_be_bytes([content[0], content[1]])
 }
 
 #[test]
