@@ -16,7 +16,7 @@ use super::server_access::Access;
 use super::server_config::{OutboxOverflow, ServerConfig};
 use super::server_event::{EndReason, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status};
 use super::shared_frame::SharedFrame;
-use crate::machine::{ConnId, Machine, TransportAction, TransportEvent};
+use crate::machine::{ConnId, Frame, Machine, TransportAction, TransportEvent};
 use crate::payload::Payload;
 use crate::slab::{Key, Slab};
 use crate::text::Text;
@@ -264,6 +264,18 @@ impl ServerSession {
     pub fn close(&mut self, now: Timestamp, code: u16, reason: impl Into<Text>) {
         self.advance(now);
         self.close_with(code, reason.into(), EndReason::Requested);
+    }
+
+    /// Takes frames that [`poll_transport`](Machine::poll_transport) would give next, in one go: to be
+    /// sent before anything that it gives. Stops when it has taken `bytes`, or when the next thing to
+    /// do is no frame.
+    pub fn take_frames(&mut self, bytes: usize, frames: &mut impl Extend<Frame>) {
+        let mut taken = 0;
+        frames.extend(core::iter::from_fn(|| {
+            let frame = if taken < bytes { self.outbox.pop() } else { None }?;
+            taken += frame.len();
+            Some(frame)
+        }));
     }
 
     /// How messages to this client are written.

@@ -1,6 +1,7 @@
 //! A server's session between its handles, which act on it from any task, and its pump, which sees to
 //! what comes of that.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::task::AtomicWaker;
 use rejoin_core::phoenix::{ServerConfig, ServerEvent, ServerSession};
-use rejoin_core::{ConnId, Machine, Text, Timestamp, TransportAction, TransportEvent};
+use rejoin_core::{ConnId, Frame, Machine, Text, Timestamp, TransportAction, TransportEvent};
 
 use crate::clock::Clock;
 use crate::peer::Peer;
@@ -32,7 +33,7 @@ pub(crate) fn served(conn: ConnId, config: Arc<ServerConfig>, time: Time) -> (Pe
         waiting: Mutex::default(),
         has_waiting: AtomicBool::new(false),
     });
-    (Peer { shared: shared.clone() }, Served(shared))
+    (Peer { shared: shared.clone() }, Served { shared, frames: VecDeque::new() })
 }
 
 /// What handles and pump have in common.
@@ -61,7 +62,11 @@ impl Shared {
     pub(crate) fn act<T>(&self, act: impl FnOnce(&mut ServerSession) -> T) -> T {
         let mut session = self.session();
         let done = act(&mut session);
-        let stirs = !self.stirred.swap(true, Ordering::SeqCst);
+        // Mostly it is: the first of many messages has woken the pump.
+        let stirs = !self.stirred.load(Ordering::SeqCst);
+        if stirs {
+            self.stirred.store(true, Ordering::SeqCst);
+        }
         drop(session);
         if stirs {
             self.pump.wake();
@@ -101,20 +106,27 @@ pub(crate) const fn gone(conn: ConnId) -> TransportEvent {
 
 /// The session as its pump sees it. It takes no commands from the pump, so that it never has to
 /// hold any back.
-pub(crate) struct Served(Arc<Shared>);
+pub(crate) struct Served {
+    shared: Arc<Shared>,
+    /// Taken from the session under one lock, and about to be sent.
+    frames: VecDeque<Frame>,
+}
+
+/// What is taken at once: as much as a socket mostly takes at once.
+const TAKEN_BYTES: usize = 32 * 1024;
 
 /// A pump that is dropped drops the socket.
 impl Drop for Served {
     fn drop(&mut self) {
-        let now = self.0.time.now();
-        self.0.session().handle_transport(now, gone(self.0.conn));
-        self.0.wake_waiting();
+        let now = self.shared.time.now();
+        self.shared.session().handle_transport(now, gone(self.shared.conn));
+        self.shared.wake_waiting();
     }
 }
 
 impl Served {
     pub(crate) fn hang_up(&self, now: Timestamp) {
-        self.0.session().close(now, 1000, Text::EMPTY);
+        self.shared.session().close(now, 1000, Text::EMPTY);
     }
 }
 
@@ -123,24 +135,33 @@ impl Machine for Served {
     type Request = Infallible;
 
     fn handle_transport(&mut self, now: Timestamp, event: TransportEvent) {
-        self.0.session().handle_transport(now, event);
+        self.shared.session().handle_transport(now, event);
     }
 
     fn handle_timeout(&mut self, now: Timestamp) {
-        self.0.session().handle_timeout(now);
+        self.shared.session().handle_timeout(now);
     }
 
     fn poll_timeout(&self) -> Option<Timestamp> {
-        self.0.session().poll_timeout()
+        self.shared.session().poll_timeout()
     }
 
     fn poll_transport(&mut self) -> Option<TransportAction> {
-        let mut session = self.0.session();
-        let action = session.poll_transport();
-        if action.is_none() {
-            self.0.stirred.store(false, Ordering::SeqCst);
+        if self.frames.is_empty() {
+            let mut session = self.shared.session();
+            session.take_frames(TAKEN_BYTES, &mut self.frames);
+            if self.frames.is_empty() {
+                // An idle connection keeps nothing.
+                self.frames = VecDeque::new();
+                let action = session.poll_transport();
+                if action.is_none() {
+                    self.shared.stirred.store(false, Ordering::SeqCst);
+                }
+                return action;
+            }
         }
-        action
+        let conn = self.shared.conn;
+        self.frames.pop_front().map(|frame| TransportAction::Send { conn, frame })
     }
 
     fn poll_request(&mut self) -> Option<Infallible> {
@@ -148,15 +169,15 @@ impl Machine for Served {
     }
 
     fn poll_event(&mut self) -> Option<ServerEvent> {
-        self.0.session().poll_event()
+        self.shared.session().poll_event()
     }
 
     fn connection(&self) -> Option<ConnId> {
-        self.0.session().connection()
+        self.shared.session().connection()
     }
 
     fn is_finished(&self) -> bool {
-        !self.0.host_is_busy.load(Ordering::Relaxed) && self.0.session().is_finished()
+        !self.shared.host_is_busy.load(Ordering::Relaxed) && self.shared.session().is_finished()
     }
 }
 
