@@ -19,6 +19,7 @@ mod linking;
 mod longpoll;
 mod outbox;
 mod pacing;
+mod places;
 mod presence;
 mod pushes;
 mod rate_limit;

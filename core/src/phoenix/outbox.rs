@@ -1,14 +1,13 @@
 //! What waits for the transport: one order, a bound in bytes, and a rule for who gives way at it.
 //!
-//! A reader may be stuck for as long as it likes while others keep talking to it. So whatever gives way
-//! leaves no trace: frames live in reused places that are linked, and taking one out of the middle costs
-//! the same as taking the first.
+//! A reader may be stuck for as long as it likes while others keep talking to it, so whatever gives way
+//! leaves no trace.
 
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
-use alloc::vec::Vec;
 
 use super::ids::ServerChannelId;
+use super::places::{At, Ends, Place, Places};
 use super::server_config::{OutboxOverflow, PLACE_BYTES};
 use super::shared_frame::SharedFrame;
 use crate::machine::Frame;
@@ -17,9 +16,7 @@ use crate::text::Text;
 /// The frames of one socket that the transport has not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    places: Vec<Place>,
-    /// The first place to use again; the others follow in the links of the order.
-    vacant: At,
+    places: Places<Waiting, 3>,
     order: Ends,
     /// Those that may give way, oldest first: of all channels, and of each that has any.
     droppable: Ends,
@@ -50,8 +47,8 @@ impl Outbox {
         }
     }
 
-    /// Adds a message of a channel, as its `overflow` says. One that is larger than the whole bound is
-    /// full of itself and costs no other its place.
+    /// Adds a message of a channel, as its `overflow` says. One that is larger than the whole bound
+    /// finds no room and costs no other its place.
     pub(super) fn push_message(
         &mut self,
         bound: usize,
@@ -99,10 +96,6 @@ impl Outbox {
         self.bytes
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.order.first.is_none()
-    }
-
     pub(super) fn has_dropped(&self) -> bool {
         !self.untold.is_empty()
     }
@@ -144,9 +137,7 @@ impl Outbox {
         let Some(key) = &waiting.key else { return Some(waiting) };
         let Some(&at) = self.latest.get(&(channel, key.clone())) else { return Some(waiting) };
         self.replaced += 1;
-        let Some(before) = self.places.get_mut(at.index()).and_then(|place| place.waiting.as_mut()) else {
-            return Some(waiting);
-        };
+        let Some(before) = self.places.get_mut(at) else { return Some(waiting) };
         let (old, new) = (before.bytes(), waiting.bytes());
         if (self.bytes - old).saturating_add(new) <= bound {
             self.bytes = self.bytes - old + new;
@@ -169,9 +160,8 @@ impl Outbox {
         while self.bytes + bytes > bound {
             let own = own.and_then(|channel| self.channels.get(&channel));
             let oldest = own.unwrap_or(&self.droppable).first;
-            if let Some(channel) = self.remove(oldest).and_then(|waiting| waiting.channel) {
-                self.count_dropped(channel);
-            }
+            let Some(channel) = self.remove(oldest).and_then(|waiting| waiting.channel) else { return false };
+            self.count_dropped(channel);
         }
         true
     }
@@ -184,13 +174,13 @@ impl Outbox {
     fn append(&mut self, waiting: Waiting) {
         let bytes = waiting.bytes();
         let (channel, key) = (waiting.channel, waiting.key.clone());
-        let at = self.occupy(waiting);
+        let at = self.places.insert(waiting);
         self.bytes += bytes;
-        self.order.append(&mut self.places, ORDER, at);
+        self.places.append(ORDER, &mut self.order, at);
         if let Some(channel) = channel {
             self.droppable_bytes += bytes;
-            self.droppable.append(&mut self.places, DROPPABLE, at);
-            self.channels.entry(channel).or_default().append(&mut self.places, CHANNEL, at);
+            self.places.append(DROPPABLE, &mut self.droppable, at);
+            self.places.append(CHANNEL, self.channels.entry(channel).or_default(), at);
             if let Some(key) = key {
                 self.latest.insert((channel, key), at);
             }
@@ -198,130 +188,39 @@ impl Outbox {
     }
 
     fn remove(&mut self, at: At) -> Option<Waiting> {
-        let waiting = self.places.get_mut(at.index())?.waiting.take()?;
-        let bytes = waiting.bytes();
+        let waiting = self.places.get(at)?;
+        let (bytes, channel, key) = (waiting.bytes(), waiting.channel, waiting.key.clone());
         self.bytes -= bytes;
-        self.order.unlink(&mut self.places, ORDER, at);
-        if let Some(channel) = waiting.channel {
+        self.places.unlink(ORDER, &mut self.order, at);
+        if let Some(channel) = channel {
             self.droppable_bytes -= bytes;
-            self.droppable.unlink(&mut self.places, DROPPABLE, at);
+            self.places.unlink(DROPPABLE, &mut self.droppable, at);
             if let Entry::Occupied(mut ends) = self.channels.entry(channel) {
-                ends.get_mut().unlink(&mut self.places, CHANNEL, at);
-                if ends.get().first.is_none() {
+                self.places.unlink(CHANNEL, ends.get_mut(), at);
+                if ends.get().is_empty() {
                     ends.remove();
                 }
             }
-            if let Some(key) = &waiting.key {
-                self.latest.remove(&(channel, key.clone()));
+            if let Some(key) = key {
+                self.latest.remove(&(channel, key));
             }
         }
-        self.vacate(at);
-        Some(waiting)
-    }
-
-    fn occupy(&mut self, waiting: Waiting) -> At {
-        let at = self.vacant;
-        if let Some(place) = self.places.get_mut(at.index()) {
-            self.vacant = place.links[ORDER].after;
-            place.waiting = Some(waiting);
-            return at;
-        }
-        self.places.push(Place { waiting: Some(waiting), links: [Link::default(); 3] });
-        At(u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX))
-    }
-
-    fn vacate(&mut self, at: At) {
-        if self.is_empty() {
-            // What one burst needed must not stay with an idle socket for ever.
-            self.places.clear();
-            self.places.shrink_to(KEPT_PLACES);
-            self.vacant = At::NONE;
-        } else if let Some(place) = self.places.get_mut(at.index()) {
-            place.links[ORDER].after = core::mem::replace(&mut self.vacant, at);
-        }
+        self.places.remove(at)
     }
 }
 
-/// How many places an empty outbox keeps.
-const KEPT_PLACES: usize = 4;
-
-#[derive(Debug)]
-struct Place {
-    /// `None` if it is vacant.
-    waiting: Option<Waiting>,
-    links: [Link; 3],
-}
-
-const _: () = assert!(size_of::<Place>() <= PLACE_BYTES, "a place counts for less than it is");
-
-/// Which list a link belongs to.
+/// Which list a frame is on.
 const ORDER: usize = 0;
 const DROPPABLE: usize = 1;
 const CHANNEL: usize = 2;
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Link {
-    before: At,
-    after: At,
-}
-
-/// The number of a place, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct At(u32);
-
-impl At {
-    const NONE: Self = Self(u32::MAX);
-
-    const fn is_none(self) -> bool {
-        self.0 == Self::NONE.0
-    }
-
-    /// Beyond every place for none.
-    const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl Default for At {
-    fn default() -> Self {
-        Self::NONE
-    }
-}
-
-/// The ends of a list that runs through the places.
-#[derive(Clone, Copy, Debug, Default)]
-struct Ends {
-    first: At,
-    last: At,
-}
-
-impl Ends {
-    fn append(&mut self, places: &mut [Place], list: usize, at: At) {
-        let before = core::mem::replace(&mut self.last, at);
-        places[at.index()].links[list] = Link { before, after: At::NONE };
-        match places.get_mut(before.index()) {
-            Some(place) => place.links[list].after = at,
-            None => self.first = at,
-        }
-    }
-
-    fn unlink(&mut self, places: &mut [Place], list: usize, at: At) {
-        let Link { before, after } = places[at.index()].links[list];
-        match places.get_mut(before.index()) {
-            Some(place) => place.links[list].after = after,
-            None => self.first = after,
-        }
-        match places.get_mut(after.index()) {
-            Some(place) => place.links[list].before = before,
-            None => self.last = before,
-        }
-    }
-}
+const _: () = assert!(size_of::<Place<Waiting, 3>>() <= PLACE_BYTES, "a place counts for less than it is");
 
 #[cfg(test)]
 mod tests {
     use alloc::collections::BTreeMap;
     use alloc::vec;
+    use alloc::vec::Vec;
 
     use proptest::prelude::*;
 
@@ -489,7 +388,7 @@ mod tests {
             prop_assert_eq!(told, outbox.dropped());
             let waited = outbox.clear();
             prop_assert_eq!(u64::from(pushed), popped + waited + outbox.dropped() + outbox.replaced());
-            prop_assert!(outbox.bytes() == 0 && outbox.is_empty() && outbox.droppable_bytes == 0);
+            prop_assert!(outbox.bytes() == 0 && outbox.order.is_empty() && outbox.droppable_bytes == 0);
             prop_assert!(outbox.channels.is_empty() && outbox.latest.is_empty());
         }
     }
@@ -508,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_larger_than_the_bound_is_full_of_itself() {
+    fn a_message_larger_than_the_bound_costs_no_other_its_place() {
         let (bound, room) = (2_000, channel(0));
         let mut outbox = Outbox::default();
         outbox.push_message(bound, room, OutboxOverflow::DropOldest, frame(1, 500).into()).unwrap();
@@ -518,14 +417,5 @@ mod tests {
         assert_eq!(outbox.push_message(bound, room, OutboxOverflow::Close, frame(2, 2_000).into()), Err(Full));
         assert_eq!(outbox.push_control(bound, frame(2, 2_000)), Err(Full));
         assert_eq!((outbox.dropped(), outbox.pop().map(|frame| number(&frame)), outbox.pop()), (3, Some(1), None));
-    }
-
-    #[test]
-    fn an_empty_outbox_holds_next_to_nothing() {
-        let mut outbox = Outbox::default();
-        assert_eq!(outbox.places.capacity(), 0);
-        (0..10_000).for_each(|n| outbox.push_control(16 << 20, frame(n, 10)).unwrap());
-        outbox.clear();
-        assert!(outbox.places.capacity() <= KEPT_PLACES);
     }
 }
