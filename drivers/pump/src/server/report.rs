@@ -80,21 +80,22 @@ pub enum Refused {
     Closing,
 }
 
+/// One line, which begins with the number of the connection where there is one.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { status, why } => write!(f, "refused with HTTP {status}: {why}"),
-            Self::Connected { conn } => write!(f, "{conn}: connected"),
-            Self::Ended { conn, reason } => write!(f, "{conn}: {reason}"),
-            Self::Crashed { conn, topic, error } => write!(f, "{conn}: the channel {topic} crashed: {error}"),
+            Self::Connected { conn } => write!(f, "#{conn}: connected"),
+            Self::Ended { conn, reason } => write!(f, "#{conn}: {reason}"),
+            Self::Crashed { conn, topic, error } => write!(f, "#{conn}: the channel {topic} crashed: {error}"),
             Self::Dropped { conn, topic: Some(topic), messages } => {
-                write!(f, "{conn}: {messages} messages of {topic} were dropped: the client reads too slowly")
+                write!(f, "#{conn}: {messages} messages of {topic} were dropped: the client reads too slowly")
             }
             Self::Dropped { conn, topic: None, messages } => {
-                write!(f, "{conn}: {messages} messages were dropped: the client reads too slowly")
+                write!(f, "#{conn}: {messages} messages were dropped: the client reads too slowly")
             }
-            Self::Limited { conn, limit, messages } => write!(f, "{conn}: {messages} over the limit: {limit}"),
-            Self::Malformed { conn, error } => write!(f, "{conn}: a malformed frame: {error}"),
+            Self::Limited { conn, limit, messages } => write!(f, "#{conn}: {messages} over the limit: {limit}"),
+            Self::Malformed { conn, error } => write!(f, "#{conn}: a malformed frame: {error}"),
         }
     }
 }
