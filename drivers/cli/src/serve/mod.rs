@@ -47,7 +47,7 @@ impl Job for Serve {
         // Whoever comes now hears from the system that nobody is here.
         drop(listener);
         let drained = server.shutdown(drain).await;
-        reports.finish(&server.counts(), drained.cut);
+        reports.finish(&server.counts(), &drained);
         Ok(())
     }
 }

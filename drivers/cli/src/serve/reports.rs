@@ -1,13 +1,14 @@
 //! What is said on stderr of a server's troubles: a line each, and no more than can be read.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rejoin_core::phoenix::EndReason;
-use rejoin_pump::server::{Refused, Report, ServerCounts};
+use rejoin_pump::server::{Drained, Refused, Report, ServerCounts};
 
 use crate::failure::Failure;
 use crate::output::{note, plural};
@@ -28,6 +29,8 @@ pub(super) struct Reports {
 pub(super) struct Desk {
     verbose: bool,
     quota: Mutex<Quota>,
+    /// Clients that were closed for what they sent, or did not read.
+    cut_off: AtomicU64,
     /// `None` is the end.
     lines: SyncSender<Option<String>>,
 }
@@ -35,7 +38,7 @@ pub(super) struct Desk {
 impl Reports {
     pub(super) fn start(verbose: bool) -> Result<Self, Failure> {
         let (lines, waiting) = sync_channel(WAITING);
-        let desk = Arc::new(Desk { verbose, quota: Mutex::default(), lines });
+        let desk = Arc::new(Desk::new(verbose, lines));
         let writer = thread::Builder::new().name("reports".into()).spawn({
             let desk = desk.clone();
             move || desk.write(&waiting)
@@ -49,22 +52,29 @@ impl Reports {
     }
 
     /// Waits until everything is written, and sums up what was refused and lost.
-    pub(super) fn finish(self, counts: &ServerCounts, cut: usize) {
+    pub(super) fn finish(self, counts: &ServerCounts, drained: &Drained) {
         // The writer is there until it hears this.
         let _ = self.desk.lines.send(None);
         let _ = self.writer.join();
-        if let Some(summary) = summary(counts, cut) {
+        if let Some(summary) = summary(counts, self.desk.cut_off.load(Ordering::Relaxed), drained.cut) {
             note(&summary);
         }
     }
 }
 
 impl Desk {
+    fn new(verbose: bool, lines: SyncSender<Option<String>>) -> Self {
+        Self { verbose, quota: Mutex::default(), cut_off: AtomicU64::new(0), lines }
+    }
+
     /// Never blocks.
     pub(super) fn take(&self, report: &Report) {
         let Some(subject) = Subject::of(report).filter(|subject| self.verbose || !subject.is_ordinary()) else {
             return;
         };
+        if subject == Subject::CutOff {
+            self.cut_off.fetch_add(1, Ordering::Relaxed);
+        }
         let mut quota = self.quota();
         let allowed = if self.verbose { u32::MAX } else { A_TICK };
         if !quota.admit(subject, allowed) || self.lines.try_send(Some(report.to_string())).is_err() {
@@ -103,7 +113,7 @@ enum Subject {
     Drops,
     Limits,
     Malformed,
-    Ends,
+    CutOff,
     /// Who comes and goes as it should.
     Visits,
 }
@@ -118,7 +128,7 @@ impl Subject {
             Report::Dropped { .. } => Self::Drops,
             Report::Limited { .. } => Self::Limits,
             Report::Malformed { .. } => Self::Malformed,
-            Report::Ended { reason: EndReason::TooLarge | EndReason::TooSlow, .. } => Self::Ends,
+            Report::Ended { reason: EndReason::TooLarge | EndReason::TooSlow, .. } => Self::CutOff,
             Report::Connected { .. } | Report::Ended { .. } => Self::Visits,
             // `Report` may grow; what is new there has to get a subject here.
             _ => return None,
@@ -138,7 +148,7 @@ impl Subject {
             Self::Drops => "dropped messages",
             Self::Limits => "limits",
             Self::Malformed => "malformed frames",
-            Self::Ends => "clients that were cut off",
+            Self::CutOff => "clients that were cut off",
             Self::Visits => "clients that came or went",
         }
     }
@@ -174,9 +184,9 @@ impl Quota {
     }
 }
 
-/// What was refused and lost, if anything, and how many clients were `cut` off at the end.
-fn summary(counts: &ServerCounts, cut: usize) -> Option<String> {
-    let cut = u64::try_from(cut).unwrap_or(u64::MAX);
+/// What was refused and lost, if anything.
+fn summary(counts: &ServerCounts, cut_off: u64, late: usize) -> Option<String> {
+    let late = u64::try_from(late).unwrap_or(u64::MAX);
     let parts = [
         (counts.refused, "client was refused", "clients were refused"),
         (counts.handshakes_given_up, "half-open connection made room", "half-open connections made room"),
@@ -189,7 +199,8 @@ fn summary(counts: &ServerCounts, cut: usize) -> Option<String> {
             "binary message was not sent to a client of vsn 1.0.0, which has none",
             "binary messages were not sent to clients of vsn 1.0.0, which has none",
         ),
-        (cut, "client did not leave in time", "clients did not leave in time"),
+        (cut_off, "client was cut off", "clients were cut off"),
+        (late, "client did not leave in time", "clients did not leave in time"),
     ];
     let said = parts.iter().filter(|(number, ..)| *number > 0).map(|(number, one, many)| plural(*number, one, many));
     Some(said.collect::<Vec<_>>().join(", ")).filter(|said| !said.is_empty())
@@ -229,7 +240,7 @@ mod tests {
         ];
         for (verbose, expected) in [(false, 1), (true, 3)] {
             let (lines, waiting) = sync_channel(WAITING);
-            let desk = Desk { verbose, quota: Mutex::default(), lines };
+            let desk = Desk::new(verbose, lines);
             reports.iter().for_each(|report| desk.take(report));
             assert_eq!(waiting.try_iter().count(), expected, "{verbose}");
         }
@@ -238,7 +249,7 @@ mod tests {
     #[test]
     fn an_output_that_nobody_reads_holds_nobody_up_and_is_counted() {
         let (lines, _waiting) = sync_channel(1);
-        let desk = Desk { verbose: true, quota: Mutex::default(), lines };
+        let desk = Desk::new(true, lines);
         for _ in 0..5 {
             desk.take(&Report::Connected { conn: ConnId::new(1) });
         }
@@ -249,11 +260,13 @@ mod tests {
     fn what_went_well_needs_no_summary() {
         let mut counts = ServerCounts::default();
         (counts.connections, counts.topics) = (5, 5);
-        assert_eq!(summary(&counts, 0), None);
+        assert_eq!(summary(&counts, 0, 0), None);
         (counts.refused, counts.limited) = (2, 1);
         assert_eq!(
-            summary(&counts, 1).as_deref(),
-            Some("2 clients were refused, 1 message was over a limit, 1 client did not leave in time")
+            summary(&counts, 3, 1).as_deref(),
+            Some(
+                "2 clients were refused, 1 message was over a limit, 3 clients were cut off, 1 client did not leave in time"
+            )
         );
     }
 }

@@ -137,7 +137,7 @@ fn number(content: &[u8]) -> u64 {
 fn a_stuck_reader_is_cut_off_unless_its_messages_may_be_dropped() {
     let (heard, is_cut, said) = a_stuck_reader_hears(&["--runtime", "tokio"]);
     assert!(is_cut && heard.len() < 999, "{heard:?}");
-    assert!(said.contains("the client read too slowly"), "{said}");
+    assert!(said.contains("the client read too slowly") && said.ends_with("1 client was cut off\n"), "{said}");
 }
 
 #[test]
