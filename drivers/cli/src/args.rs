@@ -33,6 +33,10 @@ pub(crate) enum Command {
     /// Watch two clients on two runtimes meet in a room, lose the connection and come back.
     Demo,
     /// Serve a chat-like Phoenix socket: any topic may be joined, pushes go to the others in it.
+    ///
+    /// Clients come to ws://ADDR:PORT/socket by WebSocket or long-poll. Each push is answered with ok;
+    /// a ping comes back to its sender alone. Tokens are read from the parameters token and apikey, the
+    /// headers x-api-key and authorization (Bearer), and the subprotocols of phoenix.js.
     Serve(ServeArgs),
     /// Join topics and print what happens, through every loss of the connection.
     #[command(after_help = EVENTS)]
