@@ -33,7 +33,7 @@ pub(crate) fn served(conn: ConnId, config: Arc<ServerConfig>, time: Time) -> (Pe
         waiting: Mutex::default(),
         has_waiting: AtomicBool::new(false),
     });
-    (Peer { shared: shared.clone() }, Served { shared, frames: VecDeque::new() })
+    (Peer { shared: shared.clone() }, Served { shared, frames: VecDeque::new(), is_cut: false })
 }
 
 /// What handles and pump have in common.
@@ -110,6 +110,8 @@ pub(crate) struct Served {
     shared: Arc<Shared>,
     /// Taken from the session under one lock, and about to be sent.
     frames: VecDeque<Frame>,
+    /// The pump was told to drop what is left of the connection.
+    is_cut: bool,
 }
 
 /// What is taken at once: as much as a socket mostly takes at once.
@@ -154,10 +156,13 @@ impl Machine for Served {
                 // An idle connection keeps nothing.
                 self.frames = VecDeque::new();
                 let action = session.poll_transport();
-                if action.is_none() {
-                    self.shared.stirred.store(false, Ordering::SeqCst);
+                if action.is_some() {
+                    return action;
                 }
-                return action;
+                self.shared.stirred.store(false, Ordering::SeqCst);
+                // The pump may have to go on for its host; the connection does not.
+                let is_over = session.connection().is_none() && !std::mem::replace(&mut self.is_cut, true);
+                return is_over.then_some(TransportAction::Abort { conn: self.shared.conn });
             }
         }
         let conn = self.shared.conn;

@@ -47,7 +47,6 @@ pub(super) struct Conversation {
 
 /// A channel, its place in its topic, and what it is yet to hear.
 struct Attendee {
-    /// Dropped, it leaves the topic.
     seat: Arc<Seat>,
     /// `None` while it is busy.
     channel: Option<Box<dyn AnyChannel>>,
@@ -159,7 +158,11 @@ impl Conversation {
     fn start(&mut self, cx: &mut Context<'_>, mut future: BoxFuture<Finished>) {
         match Pin::new(&mut future).poll(cx) {
             Poll::Ready(finished) => self.finish(cx, finished),
-            Poll::Pending => self.running.push(future),
+            Poll::Pending => {
+                // The session may be over already, and the pump about to look whether it is needed.
+                self.ears.keep_going(true);
+                self.running.push(future);
+            }
         }
     }
 
@@ -222,7 +225,6 @@ impl Conversation {
 
     fn crash(&mut self, id: ServerChannelId, error: String) {
         let Some(attendee) = self.forget(id) else { return };
-        attendee.seat.vacate();
         self.report_crash(&attendee.seat.topic, error);
         let _ = self.peer.close_channel(id, true);
     }
@@ -236,6 +238,13 @@ impl Conversation {
         let attendee = self.channels.remove(&id)?;
         self.waiting -= attendee.calls.len();
         Some(attendee)
+    }
+}
+
+/// A connection that is dropped leaves no member behind, even where the application keeps a socket.
+impl Drop for Attendee {
+    fn drop(&mut self) {
+        self.seat.vacate();
     }
 }
 

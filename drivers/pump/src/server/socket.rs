@@ -183,10 +183,3 @@ impl Seat {
         self.taken().map(|(_, member)| member).ok_or(TrackError::Gone)
     }
 }
-
-/// A connection that is dropped leaves no member behind.
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.vacate();
-    }
-}
