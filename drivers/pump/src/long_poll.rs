@@ -13,13 +13,14 @@ use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::future::{Either, select};
 use rejoin_core::phoenix::{
     Admission, Decision, LongPollBody, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse, Params,
-    RequestHead, Token, UpgradeConfig,
+    RequestHead, ResponseHead, Token, UpgradeConfig,
 };
 use rejoin_core::wire::Serializer;
 use rejoin_core::{ConnId, Timestamp};
 use ureq_proto::http::{HeaderMap, Request, Response, StatusCode};
 
 use crate::http::{AskError, Asked, HttpConnection};
+use crate::retry_after::unavailable;
 use crate::runtime::{Runtime, within};
 
 /// How long a connection may be kept open between two requests.
@@ -126,7 +127,8 @@ impl LongPollHub {
 
     /// Answers the requests of one connection until it ends. `admit` is called with every session
     /// that may begin on it by [`LongPollOptions::upgrade`], to be served with [`serve_long_poll`](crate::serve_long_poll) in a task of
-    /// its own; a session that is dropped instead is answered with Phoenix's 403.
+    /// its own; a session that is dropped instead is answered with Phoenix's 403, or as it is
+    /// [refused](LongPollSession::refuse).
     ///
     /// A client has a minute between two requests, and 30 seconds for saying one and for hearing
     /// its answer. What is no request to the endpoint is answered in HTTP.
@@ -147,7 +149,7 @@ impl LongPollHub {
                         Either::Right(_) => return,
                     }
                 }
-                Err(AskError::Unfit(status)) => (bare(status), false),
+                Err(AskError::Unfit(status)) => (bare(&ResponseHead::new(status.as_u16())), false),
                 Err(AskError::Gone) => return,
             };
             let keep_alive = keep_alive && !self.is_closed();
@@ -164,8 +166,8 @@ impl LongPollHub {
     }
 
     /// Begins no further session, and ends every connection after the answer that its client waits
-    /// for: who asks for a session is told that it is gone, and will come back. The sessions that
-    /// there are go on; end them with [`Peer::close`](crate::Peer::close).
+    /// for: who asks for a session is told with 503 to come back. The sessions that there are go
+    /// on; end them with [`Peer::close`](crate::Peer::close).
     pub fn close(&self) {
         self.shared.closing.0.close();
     }
@@ -194,7 +196,7 @@ impl LongPollHub {
             return self.not_upgraded(&head);
         }
         if path != self.shared.options.path {
-            return bare(StatusCode::NOT_FOUND);
+            return bare(&ResponseHead::new(404));
         }
         let response = match LongPollCall::of(&head) {
             LongPollCall::Answered(response) => response,
@@ -209,7 +211,7 @@ impl LongPollHub {
                 Some(session) => exchange(&session, Call::Push { kind, body: request.into_body() }).await,
                 None => LongPollResponse::gone(),
             },
-            _ => return bare(StatusCode::BAD_REQUEST),
+            _ => return bare(&ResponseHead::new(400)),
         };
         http_response(response)
     }
@@ -226,7 +228,7 @@ impl LongPollHub {
         match self.shared.options.upgrade.decide(request) {
             Decision::Refuse(head) => crate::http::response(head.status, &head.headers, Bytes::new()),
             // On a connection that has carried other requests; no client does that.
-            Decision::Accept(_) => bare(StatusCode::BAD_REQUEST),
+            Decision::Accept(_) => bare(&ResponseHead::new(400)),
         }
     }
 
@@ -239,14 +241,14 @@ impl LongPollHub {
         admit: &mut impl FnMut(LongPollSession),
     ) -> Response<Bytes> {
         if self.is_closed() {
-            return http_response(LongPollResponse::gone());
+            return bare(&unavailable());
         }
-        let Some(token) = token() else { return bare(StatusCode::INTERNAL_SERVER_ERROR) };
+        let Some(token) = token() else { return bare(&ResponseHead::new(500)) };
         let (sender, exchanges) = async_channel::bounded(EXCHANGES);
         {
             let mut sessions = self.sessions();
             if sessions.len() >= self.shared.options.sessions {
-                return bare(StatusCode::SERVICE_UNAVAILABLE);
+                return bare(&unavailable());
             }
             sessions.insert(token.clone(), sender);
         }
@@ -254,10 +256,11 @@ impl LongPollHub {
         let (served, is_served) = oneshot::channel();
         let (headers, config) = (request.into_parts().0.headers, self.shared.options.session.clone());
         admit(LongPollSession { target, headers, admission, config, exchanges, seat, served });
-        http_response(match is_served.await {
-            Ok(()) => LongPollResponse::opened(&token),
-            Err(oneshot::Canceled) => LongPollResponse::forbidden(),
-        })
+        match is_served.await {
+            Ok(Ok(())) => http_response(LongPollResponse::opened(&token)),
+            Ok(Err(head)) => bare(&head),
+            Err(oneshot::Canceled) => http_response(LongPollResponse::forbidden()),
+        }
     }
 
     fn session(&self, token: Option<&str>) -> Option<Sender<Exchange>> {
@@ -285,7 +288,7 @@ pub struct LongPollSession {
     config: LongPollConfig,
     exchanges: Receiver<Exchange>,
     seat: Seat,
-    served: oneshot::Sender<()>,
+    served: oneshot::Sender<Result<(), ResponseHead>>,
 }
 
 impl LongPollSession {
@@ -319,11 +322,17 @@ impl LongPollSession {
         &self.admission.params
     }
 
+    /// Refuses the client with this HTTP response and an empty body, instead of Phoenix's 403.
+    pub fn refuse(self, response: ResponseHead) {
+        // One that has hung up meanwhile does not care.
+        let _ = self.served.send(Err(response));
+    }
+
     /// Lets the client in.
     pub(crate) fn admit(self, conn: ConnId, now: Timestamp) -> (LongPollPeer, Receiver<Exchange>, Seat) {
         let machine = LongPollPeer::new(self.config, conn, self.seat.token.as_str(), now);
         // One that has hung up meanwhile polls no more, which ends the session.
-        let _ = self.served.send(());
+        let _ = self.served.send(Ok(()));
         (machine, self.exchanges, self.seat)
     }
 }
@@ -367,8 +376,6 @@ fn http_response(response: LongPollResponse) -> Response<Bytes> {
     crate::http::response(response.status, &response.headers, response.body)
 }
 
-fn bare(status: StatusCode) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = status;
-    response
+fn bare(head: &ResponseHead) -> Response<Bytes> {
+    crate::http::response(head.status, &head.headers, Bytes::new())
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_channel::{Receiver, Sender};
 use futures_channel::oneshot;
@@ -17,6 +17,8 @@ use crate::peer::Peer;
 pub(super) struct Connections {
     peers: Mutex<BTreeMap<ConnId, Peer>>,
     last_conn: AtomicU64,
+    /// The places that are taken, of so many.
+    taken: Arc<AtomicUsize>,
     limit: usize,
     handshakes: Mutex<Handshakes>,
     /// Held by everybody who is there; the second part sees the last one go.
@@ -37,6 +39,19 @@ struct Handshakes {
 /// Shows that somebody is there, until it is dropped.
 pub(super) struct Present(#[expect(dead_code, reason = "its drop is what it is for")] Sender<()>);
 
+/// One of the places for clients, from its being let in until it is dropped.
+pub(super) struct Place {
+    taken: Arc<AtomicUsize>,
+    #[expect(dead_code, reason = "its drop is what it is for")]
+    present: Present,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Why nobody more is let in.
 pub(super) enum NoRoom {
     Full,
@@ -50,6 +65,7 @@ impl Connections {
         Self {
             peers: Mutex::default(),
             last_conn: AtomicU64::new(0),
+            taken: Arc::default(),
             limit,
             handshakes: Mutex::new(handshakes),
             present: (Mutex::new(Some(present)), gone),
@@ -90,15 +106,12 @@ impl Connections {
         (number, given_up)
     }
 
-    /// Whether there is room for one more.
-    pub(super) fn room(&self) -> Result<(), NoRoom> {
-        if self.is_closing() {
-            Err(NoRoom::Closing)
-        } else if lock(&self.peers).len() >= self.limit {
-            Err(NoRoom::Full)
-        } else {
-            Ok(())
-        }
+    /// A place for one more.
+    pub(super) fn admit(&self) -> Result<Place, NoRoom> {
+        let present = self.arrive().ok_or(NoRoom::Closing)?;
+        let take = |taken| (taken < self.limit).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map_err(|_| NoRoom::Full)?;
+        Ok(Place { taken: self.taken.clone(), present })
     }
 
     pub(super) fn enter(&self, peer: &Peer) {

@@ -11,7 +11,7 @@ use rejoin_core::phoenix::{Admission, Decision, ResponseHead};
 use rejoin_core::wire::Serializer;
 use rejoin_core::{Payload, Text};
 
-use super::connections::Present;
+use super::connections::Place;
 use super::endpoint::Endpoint;
 use super::identity::Identity;
 use super::over::Over;
@@ -48,7 +48,8 @@ impl<R: Runtime> Server<R> {
         let long_polls = LongPollHub::new(LongPollOptions {
             path: format!("{}/longpoll", options.path),
             upgrade: options.upgrade.clone(),
-            sessions: options.connections,
+            // They are counted with everybody else.
+            sessions: usize::MAX,
             session: options.long_poll.clone(),
         });
         Self { shared: Arc::new(shared), long_polls, runtime, spawn: Arc::new(spawn) }
@@ -91,13 +92,13 @@ impl<R: Runtime> Server<R> {
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Admitted { serializer, identity, present } = admitted;
+        let Admitted { serializer, identity, place } = admitted;
         let (config, runtime) = (self.shared.config(serializer), Over::<R, Io>::new(&self.runtime));
         let connected = |conn, pump: ServerPump<_, _>| pump.with_socket(conn, websocket);
         let conversing = self.shared.clone().converse(identity, config, runtime, connected);
         async move {
             conversing.await;
-            drop(present);
+            drop(place);
         }
     }
 
@@ -175,16 +176,21 @@ impl<R: Runtime> Server<R> {
         })
     }
 
-    /// Lets a client in that polls, or not; then it is told by the drop of its session.
+    /// Lets a client in that polls, or not.
     fn begin(&self, session: LongPollSession) {
-        let Ok(Admitted { serializer, identity, present }) = self.admit(&session.admission) else { return };
+        let Admitted { serializer, identity, place } = match self.admit(&session.admission) {
+            Ok(admitted) => admitted,
+            // Said as Phoenix does, by the drop of the session.
+            Err(response) if response.status == 403 => return,
+            Err(response) => return session.refuse(response),
+        };
         let mut config = self.shared.endpoint.options.session.clone();
         (config.serializer, config.idle_timeout) = (serializer, None);
         let connected = |conn, pump: ServerPump<_, _>| pump.with_long_poll(conn, session);
         let conversing = self.shared.clone().converse(identity, config.into(), self.runtime.clone(), connected);
         (self.spawn)(Box::pin(async move {
             conversing.await;
-            drop(present);
+            drop(place);
         }));
     }
 }
@@ -194,7 +200,7 @@ pub struct Admitted {
     pub(super) serializer: Serializer,
     pub(super) identity: Arc<Identity>,
     /// Counts it from here on.
-    pub(super) present: Present,
+    pub(super) place: Place,
 }
 
 /// How many are connected.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rejoin_core::ConnId;
 use rejoin_core::phoenix::{Admission, ResponseHead, ServerConfig};
 use rejoin_core::wire::Serializer;
-use rejoin_core::{ConnId, Text};
 
 use super::connections::{Connections, NoRoom};
 use super::conversation::Conversation;
@@ -18,11 +18,9 @@ use super::rooms::Rooms;
 use super::tokens;
 use crate::accept::AcceptOptions;
 use crate::pump::Pump;
+use crate::retry_after::unavailable;
 use crate::runtime::Runtime;
 use crate::served::{ServerPump, Time, served};
-
-/// When whoever found no room may try again, in seconds.
-const RETRY_AFTER: &str = "5";
 
 /// What connections share.
 pub(super) struct Shared {
@@ -111,22 +109,18 @@ impl Shared {
     }
 
     pub(super) fn admit(&self, admission: &Admission) -> Result<Admitted, ResponseHead> {
-        let no_room = match self.connections.room() {
-            Ok(()) => None,
-            Err(NoRoom::Full) => Some(Refused::Full),
-            Err(NoRoom::Closing) => Some(Refused::Closing),
-        };
-        let present = self.connections.arrive();
-        let (Some(present), None) = (present, &no_room) else {
-            let mut response = ResponseHead::new(503);
-            response.headers.push((Text::from_static("retry-after"), Text::from_static(RETRY_AFTER)));
-            return Err(self.refuse(response, no_room.unwrap_or(Refused::Closing)));
-        };
+        let place = self.connections.admit().map_err(|no_room| {
+            let why = match no_room {
+                NoRoom::Full => Refused::Full,
+                NoRoom::Closing => Refused::Closing,
+            };
+            self.refuse(unavailable(), why)
+        })?;
         let token = admission.token.as_ref().map(|token| token.expose());
         match tokens::admit(&self.endpoint, token, self.unix_time()) {
             Ok(claims) => {
                 let identity = Arc::new(Identity::new(admission.params.clone(), claims));
-                Ok(Admitted { serializer: admission.serializer, identity, present })
+                Ok(Admitted { serializer: admission.serializer, identity, place })
             }
             Err(why) => Err(self.refuse(ResponseHead::forbidden(), Refused::Token(why))),
         }

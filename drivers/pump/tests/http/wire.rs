@@ -10,7 +10,7 @@ use rejoin_pump::memory::{MemoryIo, MemoryListener, MemoryRuntime};
 use crate::rig::Rig;
 
 /// One end of a connection.
-pub(crate) struct Wire(MemoryIo);
+pub(crate) struct Wire(pub(crate) MemoryIo);
 
 impl Wire {
     /// The server's end for the client that has waited longest, if one is waiting.
