@@ -192,6 +192,27 @@ fn a_client_that_polls_too_slowly_is_cut_off() {
 }
 
 #[test]
+fn what_fills_a_response_leaves_no_room_until_it_is_polled() {
+    let mut few = LongPollConfig::default();
+    few.outbox_messages = 2;
+    let mut small = LongPollConfig::default();
+    small.outbox_bytes = 6;
+    for config in [few, small] {
+        let mut peer = LongPollPeer::new(config, CONN, "tok", Timestamp::ZERO);
+        send(&mut peer, text("[1]"));
+        assert!(peer.has_room());
+        send(&mut peer, text("[2]"));
+        assert!(!peer.has_room());
+        peer.poll(secs(1), get(1));
+        assert_eq!(answers(&mut peer), [(1, says(&["[1]", "[2]"]))]);
+        assert!(peer.has_room());
+    }
+    let mut peer = peer();
+    send(&mut peer, text(&"x".repeat(1 << 20)));
+    assert!(!peer.has_room());
+}
+
+#[test]
 fn binary_frames_travel_as_far_as_they_are_text() {
     let mut peer = peer();
     send(&mut peer, Frame::Binary(b"\x02\n\x03room:lobbybin\x01\x02\x03".to_vec().into()));

@@ -104,7 +104,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Up<Io> {
         match &mut self.carrier {
             Carrier::WebSocket(link) => link.poll_ready(cx),
             Carrier::LongPoll(link) => link.poll_ready(cx),
-            Carrier::LongPollPeer(link) => link.poll_ready(now),
+            Carrier::LongPollPeer(link) => link.poll_ready(cx, now),
         }
     }
 

@@ -177,6 +177,14 @@ impl LongPollPeer {
         }
     }
 
+    /// Whether more should be said before the client has polled. What waits in the
+    /// [`ServerSession`](crate::phoenix::ServerSession) meanwhile is subject to the policy of its outbox.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.outbox_bytes < ENOUGH_BYTES.min(self.config.outbox_bytes)
+            && self.outbox.len() < self.config.outbox_messages
+    }
+
     /// When [`handle_timeout`](LongPollPeer::handle_timeout) is wanted next; `None` is never.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {

@@ -54,10 +54,13 @@ impl LongPollPeerLink {
         }
     }
 
-    /// Whatever is said waits in the machine, which bounds it.
-    pub(super) fn poll_ready(&mut self, now: Timestamp) -> Poll<()> {
+    /// Once a response is full, the rest waits in the session until the client polls again.
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>, now: Timestamp) -> Poll<()> {
         self.now = now;
-        Poll::Ready(())
+        if !self.machine.has_room() {
+            self.poll_flush(cx, now);
+        }
+        if self.machine.has_room() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     pub(super) fn send(&mut self, conn: ConnId, frame: Frame) {
