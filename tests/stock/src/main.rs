@@ -1,0 +1,80 @@
+//! The server that the stock clients of `suites/` talk to: one application of channels, on smol or on tokio.
+//!
+//! It says where it listens on its first line, and stops when it is told to (SIGTERM), as a server
+//! that is replaced by its next version.
+
+mod application;
+mod counter;
+mod people;
+mod room;
+
+use std::error::Error;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use futures_lite::future;
+use rejoin_smol::SmolRuntime;
+use rejoin_tokio::TokioRuntime;
+
+/// How long the clients have for their goodbyes.
+const DRAIN: Duration = Duration::from_secs(3);
+
+#[derive(Parser)]
+struct Args {
+    #[arg(long)]
+    runtime: RuntimeName,
+    /// Where to listen; port 0 for a free one.
+    #[arg(long)]
+    listen: SocketAddr,
+    #[command(flatten)]
+    policy: application::Policy,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RuntimeName {
+    Smol,
+    Tokio,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
+    let (stop, stopped) = async_channel::bounded(1);
+    ctrlc::set_handler(move || {
+        stop.close();
+    })?;
+    // Nobody sends; the channel closes.
+    let stopped = async move { stopped.recv().await.unwrap_or_default() };
+    match args.runtime {
+        RuntimeName::Smol => smol::block_on(on_smol(args, stopped)),
+        RuntimeName::Tokio => {
+            let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            tokio.block_on(on_tokio(args, stopped))
+        }
+    }
+}
+
+async fn on_smol(args: Args, stopped: impl Future<Output = ()>) -> Result<(), Box<dyn Error>> {
+    let endpoint = application::endpoint(&args.policy, SmolRuntime::default())?;
+    let listener = smol::Async::<std::net::TcpListener>::bind(args.listen)?;
+    say_where(listener.get_ref().local_addr()?);
+    let (server, serving) = rejoin_smol::server::serve(endpoint, listener);
+    future::or(serving, stopped).await;
+    server.shutdown(DRAIN).await;
+    Ok(())
+}
+
+async fn on_tokio(args: Args, stopped: impl Future<Output = ()>) -> Result<(), Box<dyn Error>> {
+    let endpoint = application::endpoint(&args.policy, TokioRuntime::default())?;
+    let listener = tokio::net::TcpListener::bind(args.listen).await?;
+    say_where(listener.local_addr()?);
+    let (server, serving) = rejoin_tokio::server::serve(endpoint, listener);
+    future::or(serving, stopped).await;
+    server.shutdown(DRAIN).await;
+    Ok(())
+}
+
+fn say_where(address: SocketAddr) {
+    println!("listening on ws://{address}/socket");
+}
