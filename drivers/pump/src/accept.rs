@@ -154,7 +154,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> UpgradeRequest<Io> {
             return Err(AcceptError::Handshake("the request is followed by something else".into()));
         }
         let target = request.uri().to_string();
-        Ok(Self { io: ReadAhead::new(connection.into_io()), request, target })
+        Ok(Self { io: ReadAhead::server(connection.into_io()), request, target })
     }
 
     /// Path and query. The query may carry credentials.

@@ -27,6 +27,7 @@ mod client_bridge;
 mod clock;
 mod commands;
 mod errors;
+mod gather;
 mod http;
 mod link;
 mod long_poll;

@@ -87,7 +87,7 @@ impl<Io> Up<Io> {
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Up<Io> {
-    pub(crate) const fn websocket(conn: ConnId, websocket: WebSocketStream<ReadAhead<Io>>) -> Self {
+    pub(crate) fn websocket(conn: ConnId, websocket: WebSocketStream<ReadAhead<Io>>) -> Self {
         Self { conn, carrier: Carrier::WebSocket(WebSocketLink::new(websocket)) }
     }
 

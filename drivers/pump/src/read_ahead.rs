@@ -4,12 +4,17 @@
 //! 8 KiB a system call costs more than everything else at full load. This stream reads straight
 //! into that buffer until a read fills it, then reads ahead, and gives the memory back after the
 //! first read that would have fitted: at the latest with the next heartbeat's answer.
+//!
+//! A server's stream moreover gathers what is written until it is flushed.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
+use rejoin_core::Frame;
+
+use crate::gather::Gather;
 
 /// What is read at once while there is much to read.
 const AHEAD: usize = 64 * 1024;
@@ -27,13 +32,50 @@ pub struct ReadAhead<Io> {
     end: usize,
     /// There was more to read than fits the reader's own buffer.
     busy: bool,
+    /// A server's.
+    gather: Option<Gather>,
 }
 
 impl<Io> ReadAhead<Io> {
     /// Wraps a connected stream.
     #[must_use]
     pub const fn new(io: Io) -> Self {
-        Self { io, buffer: Vec::new(), start: 0, end: 0, busy: false }
+        Self { io, buffer: Vec::new(), start: 0, end: 0, busy: false, gather: None }
+    }
+
+    /// Wraps an accepted stream. Its pump writes messages without masks, as a server has to.
+    #[must_use]
+    pub fn server(io: Io) -> Self {
+        Self { gather: Some(Gather::default()), ..Self::new(io) }
+    }
+
+    pub(crate) const fn is_server(&self) -> bool {
+        self.gather.is_some()
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> ReadAhead<Io> {
+    /// Takes a message of a server, behind all that it was given before.
+    pub(crate) fn gather(&mut self, frame: &Frame) {
+        if let Some(gather) = &mut self.gather {
+            gather.frame(frame);
+        }
+    }
+
+    /// Whether there is room for more.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.gather {
+            Some(gather) if gather.is_enough() => gather.poll_drain(Pin::new(&mut self.io), cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Ready when everything is with the stream.
+    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.gather {
+            Some(gather) if !gather.is_empty() => gather.poll_drain(Pin::new(&mut self.io), cx),
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -63,15 +105,28 @@ impl<Io: AsyncRead + Unpin> AsyncRead for ReadAhead<Io> {
 
 impl<Io: AsyncWrite + Unpin> AsyncWrite for ReadAhead<Io> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+        let this = self.get_mut();
+        ready!(this.poll_room(cx))?;
+        match &mut this.gather {
+            Some(gather) => {
+                // All of it, so that nothing of a server gets between the parts of a frame.
+                gather.raw(buf);
+                Poll::Ready(Ok(buf.len()))
+            }
+            None => Pin::new(&mut this.io).poll_write(cx, buf),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.io).poll_flush(cx)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_close(cx)
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.io).poll_close(cx)
     }
 }
 

@@ -16,13 +16,18 @@ use crate::websocket::{close_code_for, to_frame, to_message};
 
 pub(super) struct WebSocketLink<Io> {
     websocket: WebSocketStream<ReadAhead<Io>>,
+    /// Messages are written past tungstenite, which masks and copies and keeps memory for them.
+    is_server: bool,
     /// Something was written since the last complete flush.
     unflushed: bool,
+    /// Some of that by tungstenite: a pong, or a close.
+    has_control: bool,
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocketLink<Io> {
-    pub(super) const fn new(websocket: WebSocketStream<ReadAhead<Io>>) -> Self {
-        Self { websocket, unflushed: false }
+    pub(super) fn new(websocket: WebSocketStream<ReadAhead<Io>>) -> Self {
+        let is_server = websocket.get_ref().is_server();
+        Self { websocket, is_server, unflushed: false, has_control: false }
     }
 
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
@@ -40,7 +45,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocketLink<Io> {
                 Poll::Ready(Some(Ok(message))) => match to_frame(message) {
                     Some(frame) => return Poll::Ready(Read::Frame(frame)),
                     // A ping's pong is queued and leaves with the next flush.
-                    None => self.unflushed = true,
+                    None => (self.unflushed, self.has_control) = (true, true),
                 },
                 Poll::Ready(Some(Err(error))) => {
                     if let Some(code) = close_code_for(&error) {
@@ -54,25 +59,50 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocketLink<Io> {
         }
     }
 
+    /// Whether a frame can be handed over; an error shows again when reading.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.websocket).poll_ready(cx).map(|_| ())
+        if self.is_server {
+            self.stream().poll_room(cx).map(|_| ())
+        } else {
+            self.websocket().poll_ready(cx).map(|_| ())
+        }
     }
 
     pub(super) fn send(&mut self, frame: Frame) {
         self.unflushed = true;
-        // An error ends the connection, which reading reports.
-        let _ = Pin::new(&mut self.websocket).start_send(to_message(frame));
+        if self.is_server {
+            self.stream().gather(&frame);
+        } else {
+            // An error ends the connection, which reading reports.
+            let _ = self.websocket().start_send(to_message(frame));
+        }
     }
 
     pub(super) fn send_close(&mut self, code: u16, reason: &Text) {
-        self.unflushed = true;
+        (self.unflushed, self.has_control) = (true, true);
         let frame = CloseFrame { code: code.into(), reason: reason.as_str().into() };
-        let _ = Pin::new(&mut self.websocket).start_send(Message::Close(Some(frame)));
+        let _ = self.websocket().start_send(Message::Close(Some(frame)));
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) {
-        if self.unflushed && Pin::new(&mut self.websocket).poll_flush(cx).is_ready() {
-            self.unflushed = false;
+        if !self.unflushed {
+            return;
         }
+        let flushed = if self.is_server && !self.has_control {
+            self.stream().poll_drain(cx).is_ready()
+        } else {
+            self.websocket().poll_flush(cx).is_ready()
+        };
+        if flushed {
+            (self.unflushed, self.has_control) = (false, false);
+        }
+    }
+
+    fn websocket(&mut self) -> Pin<&mut WebSocketStream<ReadAhead<Io>>> {
+        Pin::new(&mut self.websocket)
+    }
+
+    fn stream(&mut self) -> &mut ReadAhead<Io> {
+        self.websocket.get_mut()
     }
 }
