@@ -43,6 +43,8 @@ pub(super) struct Conversation {
     running: FuturesUnordered<BoxFuture<Finished>>,
     /// The calls that wait in all channels.
     waiting: usize,
+    /// When the client's token expires, once that is soon.
+    expires_at: Option<Timestamp>,
 }
 
 /// A channel, its place in its topic, and what it is yet to hear.
@@ -62,7 +64,8 @@ enum Finished {
 impl Conversation {
     pub(super) fn new(server: Arc<Shared>, peer: Peer, identity: Arc<Identity>) -> Self {
         let ears = peer.ears();
-        Self { server, peer, ears, identity, channels: HashMap::new(), running: FuturesUnordered::new(), waiting: 0 }
+        let (channels, running) = (HashMap::new(), FuturesUnordered::new());
+        Self { server, peer, ears, identity, channels, running, waiting: 0, expires_at: None }
     }
 
     fn hear(&mut self, cx: &mut Context<'_>, event: ServerEvent) {
@@ -104,7 +107,10 @@ impl Conversation {
     fn push(&mut self, cx: &mut Context<'_>, id: ServerChannelId, event: Text, payload: Payload, reply: ReplyTo) {
         if event == tokens::ACCESS_TOKEN && self.server.endpoint.verifier.is_some() {
             let (status, response) = match tokens::renew(&self.server, &self.peer, &self.identity, &payload) {
-                Ok(()) => (Status::Ok, Payload::EMPTY),
+                Ok(()) => {
+                    self.expires_at = None;
+                    (Status::Ok, Payload::EMPTY)
+                }
                 Err(reason) => (Status::Error, reason),
             };
             let _ = self.peer.reply(reply, status, response);
@@ -114,12 +120,19 @@ impl Conversation {
     }
 
     fn expiring(&mut self, cx: &mut Context<'_>, expires_at: Timestamp) {
-        let expires_in = expires_at.saturating_since(self.server.time.now());
+        self.expires_at = Some(expires_at);
         let mut ids: Vec<_> = self.channels.keys().copied().collect();
         ids.sort_unstable();
         for id in ids {
-            self.call(cx, id, Call::Expiring { expires_in }, None);
+            self.warn(cx, id);
         }
+    }
+
+    /// Tells a channel that the client's token expires soon, if it does.
+    fn warn(&mut self, cx: &mut Context<'_>, id: ServerChannelId) {
+        let Some(expires_at) = self.expires_at else { return };
+        let expires_in = expires_at.saturating_since(self.server.time.now());
+        self.call(cx, id, Call::Expiring { expires_in }, None);
     }
 
     fn left(&mut self, cx: &mut Context<'_>, id: ServerChannelId) {
@@ -203,6 +216,7 @@ impl Conversation {
         };
         self.channels.insert(id, Attendee { seat, channel: Some(channel), calls: VecDeque::new() });
         self.call(cx, id, Call::Joined, None);
+        self.warn(cx, id);
     }
 
     fn refuse_join(&self, join: JoinId, refusal: Refusal) {

@@ -102,6 +102,9 @@ fn a_token_that_expires_closes_with_1008_and_a_new_one_keeps_its_client() {
             let (mut tcp, head) = upgrade(&address, &target);
             assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
             assert_eq!(ask(&mut tcp, r#"["1","1","t","phx_join",{}]"#)["status"], "ok");
+            let warning: Value = serde_json::from_slice(&hear(&mut tcp).1).expect("JSON");
+            assert_eq!(warning[3], "token_expiring", "{warning}");
+            assert!(warning[4]["expires_in"].as_u64().is_some_and(|secs| secs < 4), "{warning}");
             tcp
         });
         let renew = |token: &str| json!(["1", "2", "t", "access_token", {"access_token": token}]).to_string();
@@ -110,7 +113,9 @@ fn a_token_that_expires_closes_with_1008_and_a_new_one_keeps_its_client() {
         let told = String::from_utf8(hear(&mut idle).1).expect("text");
         assert_eq!(told, r#"["1","1","t","phx_error",{"reason":"token_expired"}]"#);
         assert_eq!(close_code(&mut idle), 1008);
-        assert_eq!(ask(&mut careful, r#"["1","3","t","ping",7]"#), json!({"status": "ok", "response": 7}));
+        // A channel that is joined later is not warned of the old token.
+        assert_eq!(ask(&mut careful, r#"["3","3","u","phx_join",{}]"#)["status"], "ok");
+        assert_eq!(ask(&mut careful, r#"["1","4","t","ping",7]"#), json!({"status": "ok", "response": 7}));
     }
 }
 
