@@ -84,6 +84,17 @@ fn a_message_over_the_limit_closes_with_1009_and_a_silent_client_is_closed() {
 }
 
 #[test]
+fn a_malformed_frame_closes_with_1011_and_is_counted() {
+    let (server, address) = served(&[]);
+    let mut tcp = client(&address);
+    say(&mut tcp, "no message");
+    assert_eq!(close_code(&mut tcp), 1011);
+    server.signal("-TERM");
+    let ended = server.ended();
+    assert_eq!(ended.stderr, "#1: a malformed frame: not JSON (column 2)\n1 malformed frame came\n");
+}
+
+#[test]
 fn whoever_finds_no_room_is_answered_503_and_told_when_to_come_again() {
     let (server, address) = served(&["--max-connections", "1"]);
     let mut first = client(&address);
