@@ -77,7 +77,7 @@ impl Desk {
         }
         let mut quota = self.quota();
         let allowed = if self.verbose { u32::MAX } else { A_TICK };
-        if !quota.admit(subject, allowed) || self.lines.try_send(Some(report.to_string())).is_err() {
+        if !quota.admit(subject, allowed) || self.lines.try_send(Some(line(report))).is_err() {
             quota.leave_out(subject);
         }
     }
@@ -100,6 +100,19 @@ impl Desk {
     /// Nothing panics while it is held, so a poisoned lock is as good as a sound one.
     fn quota(&self) -> MutexGuard<'_, Quota> {
         self.quota.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A report, with the option that is the likely answer to it.
+fn line(report: &Report) -> String {
+    match report {
+        Report::Refused { status: 403, why: Refused::Request } => {
+            format!("{report}; it is of a page whose origin is not allowed (see --origin), or of an unknown vsn")
+        }
+        Report::Refused { why: Refused::Full, .. } => format!("{report} (see --max-connections)"),
+        Report::Ended { reason: EndReason::TooLarge, .. } => format!("{report} (see --max-message-bytes)"),
+        Report::Ended { reason: EndReason::TooSlow, .. } => format!("{report} (see --outbox-bytes and --overflow)"),
+        report => report.to_string(),
     }
 }
 

@@ -149,13 +149,15 @@ fn web_pages_of_other_hosts_come_in_where_they_are_named() {
     for (options, own, app, org, evil) in
         [(&[][..], 101, 403, 403, 403), (&named[..], 403, 101, 101, 403), (&["--origin", "any"], 101, 101, 101, 101)]
     {
-        let (_server, address) = Program::serve_with("127.0.0.1:0", options, &[]);
+        let (server, address) = Program::serve_with("127.0.0.1:0", options, &[]);
         let from = |origin: &str| knock(&address, "/socket/websocket", &format!("Origin: {origin}\r\n"));
         assert_eq!(from(&format!("http://{address}")), own, "{options:?}");
         assert_eq!(from("https://app.example.com"), app, "{options:?}");
         assert_eq!(from("http://a.example.org:8080"), org, "{options:?}");
         assert_eq!(from("https://evil.example"), evil, "{options:?}");
         assert_eq!(knock(&address, "/socket/websocket", ""), 101, "programs send no origin");
+        server.signal("-TERM");
+        assert_eq!(server.ended().stderr.contains("(see --origin)"), evil == 403, "{options:?}");
     }
 }
 
