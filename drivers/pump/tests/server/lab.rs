@@ -62,13 +62,8 @@ impl Lab {
         let usual = Endpoint::new(app.clone())
             .channel::<Room>("room:*")
             .report_to(move |report| heard.lock().unwrap().push(report.to_string()));
-        let spawn = tasks.clone();
-        let server = Server::new(endpoint(usual), runtime.clone(), move |task| spawn.start(task));
-        let mut rig = Rig::new(runtime);
-        rig.spawn(tasks.clone().run());
+        let (rig, server) = serve(endpoint(usual), runtime, listener, &tasks);
         app.serve_with(server.clone());
-        tasks.start_for_good(accept_all(server.clone(), listener, tasks.clone()));
-        rig.settle();
         Self { rig, app, server, transport: Transport::WebSocket, reports, tasks }
     }
 
@@ -281,6 +276,22 @@ pub(crate) const fn version_1(config: &mut Config) {
     config.serializer = Serializer::V1;
 }
 
+/// Serves whoever comes.
+pub(crate) fn serve<A: Send + Sync + 'static>(
+    endpoint: Endpoint<A>,
+    runtime: MemoryRuntime,
+    listener: MemoryListener,
+    tasks: &Tasks,
+) -> (Rig, Server<MemoryRuntime>) {
+    let spawn = tasks.clone();
+    let server = Server::new(endpoint, runtime.clone(), move |task| spawn.start(task));
+    let mut rig = Rig::new(runtime);
+    rig.spawn(tasks.clone().run());
+    tasks.start_for_good(accept_all(server.clone(), listener, tasks.clone()));
+    rig.settle();
+    (rig, server)
+}
+
 async fn accept_all(server: Server<MemoryRuntime>, listener: MemoryListener, tasks: Tasks) {
     while let Some(io) = listener.accept_io().await {
         tasks.start(server.accept(io));
@@ -291,13 +302,13 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What runs in the background.
 #[derive(Clone)]
-struct Tasks {
+pub(crate) struct Tasks {
     started: (Sender<Task>, Receiver<Task>),
     handles: Arc<Mutex<Vec<AbortHandle>>>,
 }
 
 impl Tasks {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { started: async_channel::unbounded(), handles: Arc::default() }
     }
 

@@ -17,4 +17,6 @@ mod handshakes;
 mod joining;
 mod messages;
 mod presence;
+mod recorded;
+mod recorded_app;
 mod tokens;
