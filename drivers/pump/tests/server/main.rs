@@ -17,6 +17,7 @@ mod handshakes;
 mod joining;
 mod messages;
 mod presence;
+mod pressure;
 mod recorded;
 mod recorded_app;
 mod tokens;
