@@ -68,6 +68,23 @@ fn many_messages_arrive_whole_and_in_order_in_both_directions() {
 }
 
 #[test]
+fn a_burst_of_more_than_a_response_holds_arrives_whole_and_in_order() {
+    const BURST: u32 = 10_000;
+    let mut lab = Lab::new();
+    let client = lab.connect(config(Transport::LongPoll));
+    let (_room, mut events) = lab.join(&client);
+    lab.server.shout((0..BURST).map(|n| Payload::json(&n).unwrap()));
+    let mut story = Vec::new();
+    while story.len() < BURST as usize {
+        lab.rig.settle();
+        let news = heard(&mut events);
+        assert!(!news.is_empty(), "only {} arrived", story.len());
+        story.extend(news);
+    }
+    assert_eq!(story, (0..BURST).map(message).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_quiet_session_goes_on_for_hours() {
     let mut lab = Lab::new();
     let client = lab.connect(config(Transport::LongPoll));

@@ -69,6 +69,14 @@ impl Server {
         self.0.refuses_upgrades.store(refuses, Ordering::SeqCst);
     }
 
+    /// Says `shout` to everybody who is in a topic, at once.
+    pub(crate) fn shout(&self, payloads: impl IntoIterator<Item = Payload>) {
+        let members = self.0.members.lock().unwrap();
+        for payload in payloads {
+            members.iter().for_each(|member| member.peer.push(member.channel, "shout", payload.clone()).unwrap());
+        }
+    }
+
     /// Tells everybody who is in a topic that the server goes.
     pub(crate) fn close_everybody(&self) {
         for member in &*self.0.members.lock().unwrap() {
