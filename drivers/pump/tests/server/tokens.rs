@@ -5,7 +5,7 @@ use std::time::Duration;
 use rejoin_core::auth::{AuthError, Claims, Requirement, TokenVerifier};
 use rejoin_core::phoenix::PushOutcome;
 
-use crate::lab::{Lab, json, ok, over_both_transports, secs};
+use crate::lab::{Lab, joined, json, ok, over_both_transports, secs};
 use crate::wire::Wire;
 
 over_both_transports! {
@@ -119,10 +119,14 @@ fn an_expired_client_is_told_so_on_its_channels_and_closed_with_1008() {
 fn a_token_that_outlives_its_warning_by_little_is_warned_of_at_once() {
     let mut lab = guarded(Lab::new());
     let mut socket = lab.socket_at("vsn=2.0.0&token=ann.5");
-    socket.join(&mut lab, "room:1");
-    lab.advance(secs(5));
-    let told = socket.hear(&mut lab);
-    assert!(told.contains(&"close 1008".to_owned()), "{told:?}");
+    for (topic, seconds) in [("room:1", 5), ("room:2", 3)] {
+        socket.say(&mut lab, &format!(r#"["{topic}","{topic}","{topic}","phx_join",{{}}]"#));
+        let warning = format!(r#"["{topic}",null,"{topic}","token_expiring",{seconds}]"#);
+        assert_eq!(socket.hear(&mut lab), [joined(topic), warning]);
+        lab.advance(secs(2));
+    }
+    lab.advance(secs(1));
+    assert!(socket.hear(&mut lab).contains(&"close 1008".to_owned()));
 }
 
 #[test]
