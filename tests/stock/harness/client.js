@@ -1,5 +1,7 @@
 // phoenix.js as it comes from npm; where it takes callbacks, tests get promises and inboxes.
 
+import assert from "node:assert/strict";
+
 import { LongPoll, Socket } from "phoenix";
 import WebSocket from "ws";
 
@@ -93,6 +95,13 @@ export function opens(socket) {
   const inbox = new Inbox("a socket that opens");
   socket.onOpen(() => inbox.put(undefined));
   return inbox;
+}
+
+/** Waits until the socket was turned away twice, and has never been let in. */
+export async function refused(socket) {
+  const [opened, closed] = [opens(socket), closes(socket)];
+  await closed.take(2);
+  assert.deepEqual(opened.drain(), []);
 }
 
 /** Any message at all, from now on. */

@@ -8,6 +8,7 @@ import { everywhere } from "../harness/stages.js";
 
 const CHANNELS = 100;
 const BURST = 10_000;
+const MEGABYTE = "x".repeat(1 << 20);
 
 everywhere((stage) => {
   test("a client may have 100 channels, and the 101st is refused", async (t) => {
@@ -53,6 +54,31 @@ everywhere(
     });
   },
   { over: VSN_2 },
+);
+
+everywhere(
+  (stage) => {
+    test("a client that does not read is cut off, and the others hear everything", async (t) => {
+      const topic = stage.topic("room");
+      const stuck = stage.connect(t);
+      const [, reader, speaker] = [
+        await joined(stuck, topic),
+        await joined(stage.connect(t), topic),
+        await joined(stage.connect(t), topic),
+      ];
+      const [heardByReader, closed] = [heard(reader, "say"), closes(stuck)];
+      const connection = stuck.conn;
+      connection.pause();
+      // What waits for one client is bounded by 16 MiB, and the system's buffers hold some.
+      for (let number = 0; number < 48; number += 1) {
+        assert.equal((await outcome(speaker.push("say", { number, filling: MEGABYTE }))).status, "ok");
+        assert.equal((await heardByReader.next()).number, number);
+      }
+      connection.resume();
+      await closed.next();
+    });
+  },
+  { over: ["websocket", "websocket, vsn 1.0.0"] },
 );
 
 everywhere(

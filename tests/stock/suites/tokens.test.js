@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { closes, heard, joined, opens, outcome, VSN_2 } from "../harness/client.js";
+import { closes, heard, joined, outcome, refused, VSN_2 } from "../harness/client.js";
 import { everywhere } from "../harness/stages.js";
 import { seconds, SECRET, token } from "../harness/token.js";
 
@@ -78,11 +78,3 @@ everywhere(
   },
   { over: VSN_2, args: ["--jwt-secret", SECRET, "--expiry-warning-ms", "1000"] },
 );
-
-/** It never opens. */
-async function refused(socket) {
-  const [opened, closed] = [opens(socket), closes(socket)];
-  await closed.next();
-  await closed.next();
-  assert.deepEqual(opened.drain(), []);
-}
