@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use crate::Failure;
+use crate::fan_out::Pace;
 use crate::server::{KINDS, Kind};
 
 /// Measures servers under one load, each alone on a processor: what they deliver a CPU second, and
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// Bytes of a message's payload.
     #[arg(long, value_name = "BYTES,...", value_delimiter = ',', default_value = "64,1024")]
     pub(crate) size: Vec<usize>,
+    /// How the messages follow each other; default is every way.
+    #[arg(long, value_enum, value_name = "PACE,...", value_delimiter = ',')]
+    pace: Vec<Pace>,
     /// Processor time of a server for which each of its runs is measured.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     pub(crate) cpu: f64,
@@ -71,6 +75,10 @@ impl Args {
 
     pub(crate) fn parts(&self) -> &[Part] {
         if self.part.is_empty() { Part::value_variants() } else { &self.part }
+    }
+
+    pub(crate) fn paces(&self) -> &[Pace] {
+        if self.pace.is_empty() { Pace::value_variants() } else { &self.pace }
     }
 
     /// The most connections at a time.

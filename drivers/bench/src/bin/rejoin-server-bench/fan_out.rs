@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
+
 use crate::Failure;
 use crate::args::Args;
 use crate::crowd::Crowd;
@@ -19,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The longest that a run takes, however little the server works.
 const LONGEST: Duration = Duration::from_secs(20);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Pace {
     /// The next message follows when the last one has arrived everywhere.
     OneByOne,
@@ -61,7 +63,7 @@ pub(crate) fn measure(
     crowd.grow(subscribers + 1)?;
     let mut measured = Vec::new();
     for &size in &args.size {
-        for pace in [Pace::OneByOne, Pace::Window] {
+        for &pace in args.paces() {
             let window = if pace == Pace::OneByOne { 1 } else { kind.window };
             let speech = Speech { kind, subscribers, size, pace, window };
             crowd.rest(SETTLE)?;

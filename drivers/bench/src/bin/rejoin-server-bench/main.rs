@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use args::{Args, Part};
-use fan_out::{FanOut, Pace};
+use fan_out::FanOut;
 use idle::Idle;
 use machine::Machine;
 use server::Kind;
@@ -74,7 +74,7 @@ fn fan_out(args: &Args, kinds: &[&'static Kind], machine: &Machine) -> Result<()
     }
     let measured: Vec<FanOut> = measured.into_iter().flatten().collect();
     for &size in &args.size {
-        for pace in [Pace::OneByOne, Pace::Window] {
+        for &pace in args.paces() {
             println!(
                 "\n## Fan-out of {size} B, {pace}: delivered a CPU second (a second), median of {}\n",
                 args.rounds
