@@ -162,6 +162,11 @@ impl<A: Send + Sync + 'static> Endpoint<A> {
 }
 
 impl Settings {
+    pub(super) fn has_latest(&self) -> bool {
+        let mut overflows = self.routes.iter().filter_map(|(.., options)| options.overflow);
+        self.options.session.overflow == OutboxOverflow::Latest || overflows.any(|it| it == OutboxOverflow::Latest)
+    }
+
     pub(super) fn route(&self, topic: &Text) -> Option<(&Arc<dyn Route>, &TopicOptions)> {
         // The router's own topic belongs to nobody.
         let mut routes = self.routes.iter().filter(|_| topic != "phoenix");

@@ -20,6 +20,8 @@ use crate::served::Time;
 pub(super) struct Rooms {
     hub: Mutex<Hub<Place>>,
     keeps_history: bool,
+    /// Whether some topic keeps the latest message only.
+    has_latest: bool,
     time: Time,
 }
 
@@ -40,8 +42,8 @@ struct Place {
 }
 
 impl Rooms {
-    pub(super) fn new(config: HubConfig, seed: u64, time: Time) -> Self {
-        Self { keeps_history: config.history.is_some(), hub: Mutex::new(Hub::new(config, seed)), time }
+    pub(super) fn new(config: HubConfig, seed: u64, has_latest: bool, time: Time) -> Self {
+        Self { keeps_history: config.history.is_some(), has_latest, hub: Mutex::new(Hub::new(config, seed)), time }
     }
 
     pub(super) const fn keeps_history(&self) -> bool {
@@ -98,7 +100,9 @@ impl Rooms {
     /// Tells how many members it was for.
     pub(super) fn broadcast(&self, topic: &Text, mut broadcast: Broadcast) -> usize {
         // The latest of its event, unless it says something else.
-        broadcast.key.get_or_insert_with(|| broadcast.event.clone());
+        if self.has_latest {
+            broadcast.key.get_or_insert_with(|| broadcast.event.clone());
+        }
         self.deliver(self.hub().broadcast(topic, broadcast))
     }
 

@@ -87,7 +87,7 @@ impl Shared {
         let (time, clock) = (Time::of(runtime), runtime.clone());
         let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
         Self {
-            rooms: Arc::new(Rooms::new(options.hub.clone(), seed, time.clone())),
+            rooms: Arc::new(Rooms::new(options.hub.clone(), seed, endpoint.has_latest(), time.clone())),
             time,
             connections: Connections::new(options.connections, options.handshakes),
             accept: AcceptOptions {

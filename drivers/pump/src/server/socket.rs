@@ -85,6 +85,13 @@ impl<A> Socket<A> {
         self.seat.rooms.broadcast(&self.seat.topic, broadcast)
     }
 
+    /// Sends a message to everybody in the topic as the latest state of `key`: where the topic keeps
+    /// the [`Latest`](rejoin_core::phoenix::OutboxOverflow::Latest) only, it takes the place of the one
+    /// that a slow client has not got yet. Tells how many clients that are.
+    pub fn broadcast_latest(&self, key: impl Into<Text>, event: impl Into<Text>, payload: Payload) -> usize {
+        self.seat.rooms.broadcast(&self.seat.topic, Broadcast::new(event, payload).key(key))
+    }
+
     /// Shows this client to everybody in the topic as `key`, with `meta`, which has to be a JSON
     /// object. It disappears when it leaves.
     ///
