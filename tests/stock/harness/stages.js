@@ -35,11 +35,14 @@ let topics = 0;
 class Stage {
   /** The server, once the tests run. */
   server;
+  /** The name of the clients' transport, on a stage that has one. */
+  transport;
   #options = {};
 
   over(name) {
     const stage = new Stage();
     Object.defineProperty(stage, "server", { get: () => this.server });
+    stage.transport = name;
     stage.#options = TRANSPORTS[name];
     return stage;
   }
