@@ -95,7 +95,7 @@ impl Abused {
         });
         let mut abused = Self { process, lines, address, at_rest_kb: 0, honest: Some(honest), enough };
         abused.until([1, 0, 1, 1]);
-        abused.at_rest_kb = abused.resident_kb();
+        abused.at_rest_kb = abused.memory_kb("VmRSS:");
         abused
     }
 
@@ -127,9 +127,9 @@ impl Abused {
         }
     }
 
-    /// Has to be true while it is abused, too.
+    /// At no moment it had much more than at rest.
     pub(crate) fn assert_small(&self) {
-        let grown = self.resident_kb().saturating_sub(self.at_rest_kb);
+        let grown = self.memory_kb("VmHWM:").saturating_sub(self.at_rest_kb);
         assert!(grown < MEMORY_KB, "{grown} KiB more than at rest");
     }
 
@@ -143,9 +143,9 @@ impl Abused {
         self.until([0; 4]);
     }
 
-    fn resident_kb(&self) -> u64 {
+    fn memory_kb(&self, which: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(which)).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 }
