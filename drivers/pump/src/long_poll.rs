@@ -29,6 +29,8 @@ const IDLE: Duration = Duration::from_secs(60);
 const EXCHANGE: Duration = Duration::from_secs(30);
 /// How long a client whose connection is ended may go on speaking.
 const LINGER: Duration = Duration::from_secs(2);
+/// The most that is read of a request by somebody who was not let in.
+const STRANGE_BYTES: usize = 64 * 1024;
 /// Exchanges of one session that wait for its pump; a lawful client has two.
 const EXCHANGES: usize = 8;
 
@@ -138,9 +140,14 @@ impl LongPollHub {
         runtime: R,
         mut admit: impl FnMut(LongPollSession),
     ) {
-        let body_bytes = self.shared.options.session.body_bytes;
         while within(&runtime, IDLE, self.is_asked(&mut connection)).await == Some(true) {
-            let asked = within(&runtime, EXCHANGE, connection.next(body_bytes)).await;
+            let mut is_strange = false;
+            let next = connection.next(|request| {
+                is_strange = !self.is_known(request);
+                let most = if is_strange { STRANGE_BYTES } else { usize::MAX };
+                self.shared.options.session.body_bytes.min(most)
+            });
+            let asked = within(&runtime, EXCHANGE, next).await;
             let (response, keep_alive) = match asked.unwrap_or(Err(AskError::Unfit(StatusCode::REQUEST_TIMEOUT))) {
                 Ok(Asked { request, keep_alive }) => {
                     let answering = pin!(self.answer(request, &mut admit));
@@ -148,6 +155,10 @@ impl LongPollHub {
                         Either::Left((response, _)) => (response, keep_alive),
                         Either::Right(_) => return,
                     }
+                }
+                // Whatever it is about, there is no such session.
+                Err(AskError::Unfit(StatusCode::PAYLOAD_TOO_LARGE)) if is_strange => {
+                    (http_response(LongPollResponse::gone()), false)
                 }
                 Err(AskError::Unfit(status)) => (bare(&ResponseHead::new(status.as_u16())), false),
                 Err(AskError::Gone) => return,
@@ -189,8 +200,7 @@ impl LongPollHub {
 
     async fn answer(&self, request: Request<Bytes>, admit: &mut impl FnMut(LongPollSession)) -> Response<Bytes> {
         let target = request.uri().to_string();
-        let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value));
-        let head = RequestHead::new(request.method().as_str(), &target, headers);
+        let head = head(&request, &target);
         let path = request.uri().path();
         if self.is_websocket_path(path) {
             return self.not_upgraded(&head);
@@ -214,6 +224,14 @@ impl LongPollHub {
             _ => return bare(&ResponseHead::new(400)),
         };
         http_response(response)
+    }
+
+    /// Whether it belongs to a session, whose client was let in.
+    fn is_known(&self, request: &Request<()>) -> bool {
+        match LongPollCall::of(&head(request, &request.uri().to_string())) {
+            LongPollCall::Poll { token } | LongPollCall::Push { token, .. } => self.session(token.as_deref()).is_some(),
+            _ => false,
+        }
     }
 
     /// Whether the endpoint's WebSocket is there (specification, section 10.1).
@@ -363,6 +381,11 @@ async fn exchange(session: &Sender<Exchange>, call: Call) -> LongPollResponse {
         Ok(()) => answered.await.unwrap_or_else(|_| LongPollResponse::gone()),
         Err(_) => LongPollResponse::gone(),
     }
+}
+
+fn head<'r, B>(request: &'r Request<B>, target: &'r str) -> RequestHead<'r> {
+    let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value));
+    RequestHead::new(request.method().as_str(), target, headers)
 }
 
 /// 128 random bits in hexadecimal digits; `None` if the system has none.

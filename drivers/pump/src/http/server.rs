@@ -50,8 +50,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> HttpConnection<Io> {
         !self.connection.incoming.is_empty() || matches!(self.connection.fill().await, Ok(1..))
     }
 
-    /// The next request. The body of one that has another method than long-poll is not read.
-    pub(crate) async fn next(&mut self, body_limit: usize) -> Result<Asked, AskError> {
+    /// The next request, with a body of at most as many bytes as its head is worth. The body of one
+    /// that has another method than long-poll is not read.
+    pub(crate) async fn next(&mut self, body_limit: impl FnOnce(&Request<()>) -> usize) -> Result<Asked, AskError> {
         self.connection.read_head(HEAD_BYTES).await.map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => AskError::Unfit(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
             _ => AskError::Gone,
@@ -60,6 +61,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> HttpConnection<Io> {
         let (used, request) = reply.try_request(&self.connection.incoming).map_err(unfit)?;
         let request = request.ok_or(AskError::Unfit(StatusCode::BAD_REQUEST))?;
         self.connection.consume(used);
+        let body_limit = body_limit(&request);
         check_framing(request.method(), request.headers(), request.version(), body_limit).map_err(AskError::Unfit)?;
         let has_body = request.method() == Method::POST;
         let body = match reply.proceed() {

@@ -121,6 +121,27 @@ fn whoever_finds_the_server_full_is_told_when_to_come_again() {
     }
 }
 
+#[test]
+fn a_body_for_a_session_that_is_not_there_is_not_waited_for() {
+    let post = "POST /socket/longpoll?vsn=2.0.0&token=guessed HTTP/1.1\r\nHost: h\r\n";
+    for (framing, begin) in [("Content-Length: 9000000", ""), ("Transfer-Encoding: chunked", "20000\r\n")] {
+        let mut lab = Lab::new();
+        let mut wire = dial(&lab);
+        wire.say(&mut lab.rig, &format!("{post}{framing}\r\n\r\n{begin}"));
+        wire.say(&mut lab.rig, &"x".repeat(100_000));
+        let answer = wire.heard();
+        assert!(answer.contains("\r\nconnection: close\r\n") && answer.ends_with(r#"{"status":410}"#), "{answer}");
+    }
+    // A client that lost its session by no fault of its own may go on.
+    let mut lab = Lab::new();
+    let mut wire = dial(&lab);
+    for _ in 0..2 {
+        wire.say(&mut lab.rig, &format!("{post}Content-Length: 60000\r\n\r\n{}", "x".repeat(60_000)));
+        let answer = wire.heard();
+        assert!(!answer.contains("connection: close") && answer.ends_with(r#"{"status":410}"#), "{answer}");
+    }
+}
+
 /// Two that come at the same moment do not both get the last place.
 #[test]
 fn no_more_are_let_in_than_there_may_be_however_close_they_come() {
