@@ -75,7 +75,12 @@ impl Conversation {
             ServerEvent::Left { channel } => self.left(cx, channel),
             ServerEvent::Expiring { expires_at } => self.expiring(cx, expires_at),
             ServerEvent::Dropped { channel, messages } => {
-                let topic = self.channels.get(&channel).map(|attendee| attendee.seat.topic.clone());
+                let seat = self.channels.get(&channel).map(|attendee| &attendee.seat);
+                if let Some(seat) = seat {
+                    // A diff may have been among them. This may be dropped again, which is told again.
+                    self.server.rooms.repeat_presence_state(seat, channel);
+                }
+                let topic = seat.map(|seat| seat.topic.clone());
                 self.server.report(Report::Dropped { conn: self.peer.conn(), topic, messages });
             }
             ServerEvent::Malformed { error } => {

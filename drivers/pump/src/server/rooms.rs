@@ -129,6 +129,15 @@ impl Rooms {
     }
 
     /// Topics, members, and messages that were not sent because a serializer cannot say them.
+    /// To a client that knows who is present, unless nobody is.
+    pub(super) fn repeat_presence_state(&self, seat: &Seat, channel: ServerChannelId) {
+        let hub = self.hub();
+        if hub.presence(&seat.topic).next().is_some() {
+            // One that is gone needs none.
+            let _ = seat.peer.push(channel, "presence_state", hub.presence_state(&seat.topic));
+        }
+    }
+
     pub(super) fn counts(&self) -> (usize, usize, u64) {
         let hub = self.hub();
         (hub.topic_count(), hub.total_members(), hub.stats().skipped)

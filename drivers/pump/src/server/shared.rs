@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rejoin_core::ConnId;
-use rejoin_core::phoenix::{Admission, ResponseHead, ServerConfig};
+use rejoin_core::phoenix::{Admission, EndReason, ResponseHead, ServerConfig};
 use rejoin_core::wire::Serializer;
 
 use super::connections::{Connections, NoRoom};
@@ -45,6 +45,7 @@ struct Tally {
     dropped: AtomicU64,
     malformed: AtomicU64,
     limited: AtomicU64,
+    too_slow: AtomicU64,
 }
 
 /// How a server stands.
@@ -70,6 +71,8 @@ pub struct ServerCounts {
     /// Messages that were not sent because their client's serializer cannot say them, so far: bytes
     /// under vsn 1.0.0, above all.
     pub skipped: u64,
+    /// Clients that were cut off because they read too slowly, so far.
+    pub too_slow: u64,
     /// Malformed frames, so far.
     pub malformed: u64,
     /// Messages and joins beyond a limit, so far.
@@ -162,6 +165,7 @@ impl Shared {
             Report::Dropped { messages, .. } => (&self.tally.dropped, *messages),
             Report::Limited { messages, .. } => (&self.tally.limited, *messages),
             Report::Malformed { .. } => (&self.tally.malformed, 1),
+            Report::Ended { reason: EndReason::TooSlow, .. } => (&self.tally.too_slow, 1),
             Report::Connected { .. } | Report::Ended { .. } => return self.tell(&report),
         };
         counter.fetch_add(by, Ordering::Relaxed);
@@ -190,6 +194,7 @@ impl Shared {
             skipped,
             malformed: read(&self.tally.malformed),
             limited: read(&self.tally.limited),
+            too_slow: read(&self.tally.too_slow),
         }
     }
 }
