@@ -123,6 +123,31 @@ fn a_stuck_reader_gets_the_latest_of_each_event() {
     assert_eq!(lab.counts().dropped, 0, "what a later one replaces is not missed");
 }
 
+#[test]
+fn a_stuck_reader_that_missed_who_came_is_told_anew_who_is_there() {
+    for topic in ["newest:1", "oldest:1"] {
+        let mut lab = lab();
+        let (mut stuck, mut ann) = (member(&mut lab, topic), member(&mut lab, topic));
+        for round in 0..2 {
+            for n in 0..MESSAGES / 4 {
+                lab.server.broadcast(topic, "news", Payload::json(&n).unwrap());
+            }
+            ann.push(&mut lab, topic, "9", ["track", "update"][round], r#"{"key":"ann","meta":{"said":"hi"}}"#);
+            for n in 0..MESSAGES / 4 {
+                lab.server.broadcast(topic, "news", Payload::json(&n).unwrap());
+            }
+            // Long enough for its being stuck to be noticed, and for as many attempts as it takes.
+            lab.advance(secs(1));
+            let mut heard = stuck.hear(&mut lab);
+            lab.advance(secs(1));
+            heard.extend(stuck.hear(&mut lab));
+            let about_ann = heard.iter().rfind(|line| line.contains(r#""ann""#)).expect("she is there");
+            assert!(about_ann.contains(r#""presence_state""#), "{topic}: {about_ann}");
+            ann.hear(&mut lab);
+        }
+    }
+}
+
 /// What the reports say was dropped.
 fn told(lab: &Lab) -> usize {
     let dropped = lab.reports().into_iter().filter(|report| report.contains("were dropped"));
