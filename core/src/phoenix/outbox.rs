@@ -3,8 +3,8 @@
 //! A reader may be stuck for as long as it likes while others keep talking to it, so whatever gives way
 //! leaves no trace.
 
-use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
+use alloc::collections::{BTreeMap, VecDeque};
 
 use super::ids::ServerChannelId;
 use super::places::{At, Ends, Place, Places};
@@ -16,6 +16,9 @@ use crate::text::Text;
 /// The frames of one socket that the transport has not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
+    /// What may not give way and came before all that is in a place. Mostly that is everything, and
+    /// a queue is the least memory that a burst can touch.
+    front: VecDeque<Frame>,
     places: Places<Waiting, 3>,
     order: Ends,
     /// Those that may give way, oldest first: of all channels, and of each that has any.
@@ -39,12 +42,16 @@ impl Outbox {
     /// Adds what may never be dropped: a reply, or the end of a channel.
     pub(super) fn push_control(&mut self, bound: usize, frame: Frame) -> Result<(), Full> {
         let waiting = Waiting { frame, channel: None, key: None };
-        if self.make_room(bound, waiting.bytes(), None) {
-            self.append(waiting);
-            Ok(())
-        } else {
-            Err(Full)
+        if !self.make_room(bound, waiting.bytes(), None) {
+            return Err(Full);
         }
+        if self.order.is_empty() {
+            self.bytes += waiting.bytes();
+            self.front.push_back(waiting.frame);
+        } else {
+            self.append(waiting);
+        }
+        Ok(())
     }
 
     /// Adds a message of a channel, as its `overflow` says. One that is larger than the whole bound
@@ -80,7 +87,15 @@ impl Outbox {
     }
 
     pub(super) fn pop(&mut self) -> Option<Frame> {
-        self.remove(self.order.first).map(|waiting| waiting.frame)
+        let Some(frame) = self.front.pop_front() else {
+            return self.remove(self.order.first).map(|waiting| waiting.frame);
+        };
+        self.bytes -= frame_bytes(&frame);
+        if self.front.is_empty() {
+            // What one burst needed must not stay with an idle socket for ever.
+            self.front.shrink_to(KEPT);
+        }
+        Some(frame)
     }
 
     /// Forgets everything that waits, and says how many frames that were.
@@ -126,9 +141,16 @@ struct Waiting {
 
 impl Waiting {
     fn bytes(&self) -> usize {
-        self.frame.len().saturating_add(PLACE_BYTES)
+        frame_bytes(&self.frame)
     }
 }
+
+fn frame_bytes(frame: &Frame) -> usize {
+    frame.len().saturating_add(PLACE_BYTES)
+}
+
+/// How many frames an empty queue has room for.
+const KEPT: usize = 4;
 
 impl Outbox {
     /// Puts a message where the one with the same key waits; gives it back if none does or it would not
