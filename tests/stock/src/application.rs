@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use async_channel::{Receiver, Sender};
 use clap::Args;
 use rejoin_jwt::{JwtVerifier, KeyError};
 use rejoin_pump::server::{Endpoint, ServerOptions};
-use rejoin_pump::{BoxFuture, Runtime};
 
 use crate::counter::Counter;
 use crate::people::Person;
@@ -28,19 +28,25 @@ pub(crate) struct Policy {
     window_ms: Option<u64>,
 }
 
-/// What the channels share.
+/// What the channels share: a gate that some joins wait at.
 pub(crate) struct App {
-    sleep: Box<dyn Fn(Duration) -> BoxFuture<()> + Send + Sync>,
+    openings: (Sender<()>, Receiver<()>),
 }
 
 impl App {
-    pub(crate) async fn sleep(&self, time: Duration) {
-        (self.sleep)(time).await;
+    /// Waits until the gate is opened, which lets one through.
+    pub(crate) async fn wait_at_gate(&self) {
+        // It is never closed: this value holds both ends.
+        let _ = self.openings.1.recv().await;
+    }
+
+    pub(crate) fn open_gate(&self) {
+        // It is never full.
+        let _ = self.openings.0.try_send(());
     }
 }
 
-pub(crate) fn endpoint<R: Runtime>(policy: &Policy, runtime: R) -> Result<Endpoint<App>, KeyError> {
-    let sleep = Box::new(move |time| -> BoxFuture<()> { Box::pin(runtime.sleep_until(runtime.now() + time)) });
+pub(crate) fn endpoint(policy: &Policy) -> Result<Endpoint<App>, KeyError> {
     let mut options = ServerOptions::default();
     if let Some(ms) = policy.idle_ms {
         options.session.idle_timeout = Some(Duration::from_millis(ms));
@@ -51,7 +57,7 @@ pub(crate) fn endpoint<R: Runtime>(policy: &Policy, runtime: R) -> Result<Endpoi
     if let Some(ms) = policy.window_ms {
         options.long_poll.window = Duration::from_millis(ms);
     }
-    let endpoint = Endpoint::new(App { sleep })
+    let endpoint = Endpoint::new(App { openings: async_channel::unbounded() })
         .channel::<Room>("room:*")
         .channel::<Counter>("crash:*")
         .channel::<Person>("presence:*")

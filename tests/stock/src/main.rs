@@ -15,8 +15,6 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use futures_lite::future;
-use rejoin_smol::SmolRuntime;
-use rejoin_tokio::TokioRuntime;
 
 /// How long the clients have for their goodbyes.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -56,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn on_smol(args: Args, stopped: impl Future<Output = ()>) -> Result<(), Box<dyn Error>> {
-    let endpoint = application::endpoint(&args.policy, SmolRuntime::default())?;
+    let endpoint = application::endpoint(&args.policy)?;
     let listener = smol::Async::<std::net::TcpListener>::bind(args.listen)?;
     say_where(listener.get_ref().local_addr()?);
     let (server, serving) = rejoin_smol::server::serve(endpoint, listener);
@@ -66,7 +64,7 @@ async fn on_smol(args: Args, stopped: impl Future<Output = ()>) -> Result<(), Bo
 }
 
 async fn on_tokio(args: Args, stopped: impl Future<Output = ()>) -> Result<(), Box<dyn Error>> {
-    let endpoint = application::endpoint(&args.policy, TokioRuntime::default())?;
+    let endpoint = application::endpoint(&args.policy)?;
     let listener = tokio::net::TcpListener::bind(args.listen).await?;
     say_where(listener.local_addr()?);
     let (server, serving) = rejoin_tokio::server::serve(endpoint, listener);

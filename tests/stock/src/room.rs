@@ -1,7 +1,6 @@
 //! `room:*`: people who talk, and a server that does what it is asked.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use rejoin_pump::core::{Payload, Text};
 use rejoin_pump::server::{Answer, Channel, Crash, Joined, Refusal, Socket};
@@ -15,9 +14,9 @@ pub(crate) struct Room;
 
 #[derive(Deserialize)]
 struct Entrance {
-    /// How long the join takes.
+    /// Whether the join waits until the gate is opened.
     #[serde(default)]
-    ms: u64,
+    gated: bool,
 }
 
 #[derive(Serialize)]
@@ -33,9 +32,9 @@ impl Channel for Room {
         if topic == "room:secret" {
             return Err(Refusal::reason("unauthorized"));
         }
-        let Ok(Entrance { ms }) = payload.parse() else { return Err(Refusal::reason("no entrance")) };
-        if ms > 0 {
-            socket.app().sleep(Duration::from_millis(ms)).await;
+        let Ok(Entrance { gated }) = payload.parse() else { return Err(Refusal::reason("no entrance")) };
+        if gated {
+            socket.app().wait_at_gate().await;
         }
         let welcome = payload.parse().and_then(|params: Value| Payload::json(&Welcome { topic, params }));
         welcome.map(|welcome| Joined::new(Self).with_response(welcome)).map_err(|_| Refusal::reason("no entrance"))
@@ -67,6 +66,7 @@ impl Channel for Room {
                 let Param { name } = payload.parse()?;
                 return Ok(Answer::Ok(Payload::json(&ParamValue { value: socket.params().get(&name) })?));
             }
+            "open gate" => socket.app().open_gate(),
             "close" => socket.close()?,
             "disconnect" => socket.disconnect(1001, ""),
             _ => return Ok(Answer::error("unknown event")),

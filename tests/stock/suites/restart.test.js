@@ -7,6 +7,8 @@ import { closes, connect, heard, outcome, outcomes, TRANSPORTS, VSN_2 } from "..
 import { RUNTIMES } from "../harness/stages.js";
 import { Server } from "../harness/server.js";
 
+const CROWD = 60;
+
 for (const runtime of RUNTIMES) {
   for (const transport of VSN_2) {
     test(`${runtime}, ${transport}: after a server was killed, its clients are in their topics again`, async (t) => {
@@ -45,17 +47,33 @@ for (const runtime of RUNTIMES) {
   }
 }
 
+for (const runtime of RUNTIMES) {
+  test(`${runtime}: a crowd of both transports comes back after a restart, everybody once`, async (t) => {
+    const server = await Server.start(runtime);
+    t.after(() => server.kill());
+    const crowd = await Promise.all(Array.from({ length: CROWD }, (_, n) => enter(t, server, VSN_2[n % VSN_2.length])));
+    await server.kill();
+    await Promise.all(crowd.map(({ closed }) => closed.next()));
+    await server.restart();
+    await Promise.all(crowd.map(async ({ joins }) => assert.equal((await joins.next()).status, "ok")));
+    const inboxes = crowd.map(({ channel }) => heard(channel, "shout"));
+    for (const number of [1, 2]) await outcome(crowd[0].channel.push("shout", { number }));
+    for (const inbox of inboxes) assert.deepEqual(await inbox.take(2), [{ number: 1 }, { number: 2 }]);
+  });
+}
+
 async function twoInARoom(t, runtime, transport) {
   const server = await Server.start(runtime);
   t.after(() => server.kill());
-  const enter = async () => {
-    const socket = connect(t, server.url, TRANSPORTS[transport]);
-    const channel = socket.channel("room:lobby");
-    const joins = outcomes(channel.join());
-    assert.equal((await joins.next()).status, "ok");
-    return { channel, joins, closed: closes(socket) };
-  };
-  return { server, ann: await enter(), bob: await enter() };
+  return { server, ann: await enter(t, server, transport), bob: await enter(t, server, transport) };
+}
+
+async function enter(t, server, transport) {
+  const socket = connect(t, server.url, TRANSPORTS[transport]);
+  const channel = socket.channel("room:lobby");
+  const joins = outcomes(channel.join());
+  assert.equal((await joins.next()).status, "ok");
+  return { channel, joins, closed: closes(socket) };
 }
 
 async function talkAgain(ann, bob) {

@@ -164,13 +164,32 @@ everywhere((stage) => {
     assert.equal((await joins.next()).status, "ok");
   });
 
-  test("a join that takes too long is tried again", async (t) => {
-    const channel = stage.connect(t).channel(stage.topic("room"), () => ({ ms: joins === 0 ? 400 : 0 }));
-    let joins = 0;
-    const attempts = outcomes(channel.join(150));
+  test("a slow join holds up neither the client's other channels nor other clients", async (t) => {
+    const socket = stage.connect(t);
+    const slow = socket.channel(stage.topic("room"), { gated: true });
+    const answer = outcome(slow.join());
+    const [own, others] = [
+      await joined(socket, stage.topic("room")),
+      await joined(stage.connect(t), stage.topic("room")),
+    ];
+    for (const channel of [own, others]) assert.equal((await outcome(channel.push("echo"))).status, "ok");
+    assert.equal(slow.state, "joining");
+    await outcome(others.push("open gate"));
+    assert.equal((await answer).status, "ok");
+  });
+
+  test("a join that takes too long is tried again, and its late answer changes nothing", async (t) => {
+    let attempt = 0;
+    const channel = stage.connect(t).channel(stage.topic("room"), () => ({ gated: ++attempt === 1 }));
+    const attempts = outcomes(channel.join(100));
     assert.equal((await attempts.next()).status, "timeout");
-    joins += 1;
-    assert.equal((await attempts.next()).status, "ok");
+    while ((await attempts.next()).status !== "ok");
+    const ends = [heard(channel, "phx_error"), heard(channel, "phx_close")];
+    assert.equal((await outcome(channel.push("open gate"))).status, "ok");
     assert.deepEqual(await outcome(channel.push("echo", { late: 1 })), { status: "ok", response: { late: 1 } });
+    assert.deepEqual(
+      ends.map((inbox) => inbox.drain()),
+      [[], []],
+    );
   });
 });
