@@ -7,6 +7,7 @@ import { LongPoll } from "phoenix";
 import WebSocket from "ws";
 
 import { connect, heard, joined, outcome } from "../harness/client.js";
+import { PATIENCE_MS } from "../harness/deadline.js";
 import { FATES, Proxy } from "../harness/proxy.js";
 import { onEachRuntime } from "../harness/stages.js";
 
@@ -24,7 +25,7 @@ onEachRuntime((stage) => {
   }
 
   test("where WebSockets pass, a client stays with them", async (t) => {
-    const { socket, proxy, talk } = await meetBehind(t, stage, FATES.pass);
+    const { socket, proxy, talk } = await meetBehind(t, stage, FATES.pass, { longPollFallbackMs: PATIENCE_MS });
     await talk();
     assert.equal(socket.transport, WebSocket);
     assert.deepEqual(proxy.seen.drain(), ["websocket"]);
