@@ -39,6 +39,8 @@ on_both_runtimes! {
     whoever_has_no_token_is_refused
     frames_that_are_too_large_cost_their_client_its_connection
     noise_costs_its_client_its_connection
+    requests_that_are_followed_by_silence_keep_nobody_out
+    bodies_of_strangers_are_not_kept
     joins_beyond_the_limit_are_refused
     joins_and_leaves_leave_nothing_behind
     hostile_topics_and_keys_are_words_like_any_others
@@ -59,7 +61,6 @@ fn rest(mut tcp: TcpStream) -> String {
 
 fn handshakes_that_trickle_are_given_up(mut abused: Abused) {
     let mut slow: Vec<_> = (0..200).map(|_| abused.dial()).collect();
-    abused.until([1, 200, 1, 1]);
     let begin = Instant::now();
     for byte in UPGRADE.as_bytes().chunks(1) {
         if begin.elapsed() > HANDSHAKE {
@@ -179,6 +180,42 @@ fn noise_costs_its_client_its_connection(mut abused: Abused) {
         assert!(matches!(socket.read(), Ok(Message::Close(Some(frame))) if u16::from(frame.code) == 1011), "{text}");
     }
     abused.until([1, 0, 1, 1]);
+    abused.assert_well();
+}
+
+fn requests_that_are_followed_by_silence_keep_nobody_out(mut abused: Abused) {
+    let many = (process::raise_limit() / 4).min(1_000) as usize;
+    let silent: Vec<_> = (0..many)
+        .map(|_| {
+            let mut tcp = abused.dial();
+            tcp.write_all(b"GET /elsewhere HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+            let mut head = [0; 12];
+            tcp.read_exact(&mut head).unwrap();
+            assert_eq!(&head, b"HTTP/1.1 404");
+            tcp
+        })
+        .collect();
+    drop(abused.connect());
+    abused.until([1, 0, 1, 1]);
+    abused.assert_small();
+    drop(silent);
+    abused.assert_well();
+}
+
+/// Long-polls of sessions that nobody has, with as much to say as may be.
+fn bodies_of_strangers_are_not_kept(abused: Abused) {
+    let head = b"POST /socket/longpoll?vsn=2.0.0&token=guessed HTTP/1.1\r\nHost: h\r\n";
+    let mut strangers: Vec<_> = (0..100).map(|_| abused.dial()).collect();
+    let chunk = [b"100000\r\n".as_slice(), &vec![b'x'; 1 << 20], b"\r\n"].concat();
+    for (n, stranger) in strangers.iter_mut().enumerate() {
+        let framing = ["Content-Length: 9000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"][n % 2];
+        stranger.write_all(&[head, framing.as_bytes()].concat()).unwrap();
+    }
+    for _ in 0..4 {
+        // Whoever was told to go already cannot say more.
+        strangers.iter_mut().for_each(|stranger| drop(stranger.write_all(&chunk)));
+    }
+    drop(strangers);
     abused.assert_well();
 }
 

@@ -35,13 +35,15 @@ on_both_runtimes![
     a_burst_of_10000_arrives_whole_and_in_order,
     a_stuck_reader_is_closed_and_the_others_hear_everything,
     a_stuck_reader_misses_an_exact_number_where_messages_may_be_dropped,
+    what_many_tasks_say_at_once_arrives_each_ones_in_order,
+    a_sleeping_connection_wakes_for_each_message,
     clients_come_back_after_a_restart,
     a_server_that_has_been_shut_down_holds_nothing_any_more,
 ];
 
 /// Large enough that the buffers of the system hold only a part of what is said.
 const FILLER: usize = 8 << 10;
-const MESSAGES: usize = 3_000;
+const MESSAGES: usize = 2_000;
 
 #[derive(Serialize, Deserialize)]
 struct Numbered<'a> {
@@ -51,8 +53,17 @@ struct Numbered<'a> {
 
 /// A server on a free port, or on the same one again.
 async fn serve<L: Lab>(lab: &L, address: SocketAddr) -> (Server<L::Runtime>, SocketAddr) {
+    serve_with(lab, address, ServerOptions::default()).await
+}
+
+/// A server whose clients have outboxes of a MiB.
+async fn serve_impatiently<L: Lab>(lab: &L) -> (Server<L::Runtime>, SocketAddr) {
     let mut options = ServerOptions::default();
-    options.session.outbox_bytes = 2 << 20;
+    options.session.outbox_bytes = 1 << 20;
+    serve_with(lab, any_port(), options).await
+}
+
+async fn serve_with<L: Lab>(lab: &L, address: SocketAddr, options: ServerOptions) -> (Server<L::Runtime>, SocketAddr) {
     let dropping = TopicOptions::default().overflow(OutboxOverflow::DropNewest);
     let endpoint = Endpoint::new(()).channel::<Room>("room:*").channel_with::<Room>("news:*", dropping);
     let spawn = lab.clone();
@@ -150,7 +161,7 @@ async fn say_everything<L: Lab>(
 }
 
 async fn a_stuck_reader_is_closed_and_the_others_hear_everything<L: Lab>(lab: L) {
-    let (server, address) = serve(&lab, any_port()).await;
+    let (server, address) = serve_impatiently(&lab).await;
     let mut stuck = stuck(&lab, address, "room:1").await;
     let _healthy = say_everything(&lab, &server, address, "room:1").await;
     assert_eq!((server.counts().connections, server.counts().dropped), (4, 0));
@@ -162,7 +173,7 @@ async fn a_stuck_reader_is_closed_and_the_others_hear_everything<L: Lab>(lab: L)
 }
 
 async fn a_stuck_reader_misses_an_exact_number_where_messages_may_be_dropped<L: Lab>(lab: L) {
-    let (server, address) = serve(&lab, any_port()).await;
+    let (server, address) = serve_impatiently(&lab).await;
     let mut stuck = stuck(&lab, address, "news:1").await;
     let _healthy = say_everything(&lab, &server, address, "news:1").await;
     // The answer comes behind everything that was not dropped.
@@ -180,6 +191,45 @@ async fn a_stuck_reader_misses_an_exact_number_where_messages_may_be_dropped<L: 
     let dropped = (MESSAGES - heard) as u64;
     until(&lab, &server, |counts| counts.dropped >= dropped).await;
     assert_eq!((server.counts().dropped, server.counts().connections), (dropped, 5));
+}
+
+async fn what_many_tasks_say_at_once_arrives_each_ones_in_order<L: Lab>(lab: L) {
+    const TASKS: usize = 8;
+    const EACH: usize = 1_000;
+    let (server, address) = serve(&lab, any_port()).await;
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        members.push(join(&lab, address, "room:1").await);
+    }
+    for task in 0..TASKS {
+        let server = server.clone();
+        lab.spawn(Box::pin(async move {
+            for n in 0..EACH {
+                let said = Numbered { n: task * EACH + n, filler: "" };
+                assert_eq!(server.broadcast("room:1", "news", Payload::json(&said).unwrap()), 3);
+                // The others, and the connections, have their turns in between.
+                futures_lite::future::yield_now().await;
+            }
+        }));
+    }
+    for (_, events) in &mut members {
+        let mut next = [0; TASKS];
+        for _ in 0..TASKS * EACH {
+            let n = number(events).await;
+            assert_eq!(n % EACH, next[n / EACH]);
+            next[n / EACH] += 1;
+        }
+    }
+}
+
+/// Each is said when the connection has nothing else to do, from another task than its own.
+async fn a_sleeping_connection_wakes_for_each_message<L: Lab>(lab: L) {
+    let (server, address) = serve(&lab, any_port()).await;
+    let (_room, mut events) = join(&lab, address, "room:1").await;
+    for n in 0..3_000 {
+        server.broadcast("room:1", "news", Payload::json(&Numbered { n, filler: "" }).unwrap());
+        assert_eq!(number(&mut events).await, n);
+    }
 }
 
 async fn clients_come_back_after_a_restart<L: Lab>(lab: L) {
