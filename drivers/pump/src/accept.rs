@@ -5,7 +5,7 @@ use std::fmt;
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::handshake::server::{Request, write_response};
 use async_tungstenite::tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_KEY, UPGRADE};
-use async_tungstenite::tungstenite::http::{HeaderName, HeaderValue, StatusCode, Version};
+use async_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use async_tungstenite::tungstenite::protocol::Role;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::AsyncWriteExt as _;
@@ -13,7 +13,7 @@ use rejoin_core::phoenix::{Admission, Decision, Params, RequestHead, ResponseHea
 use rejoin_core::wire::Serializer;
 use ureq_proto::parser::try_parse_request;
 
-use crate::http::{Connection, HEAD_BYTES, HttpConnection, has_token, response};
+use crate::http::{Connection, HEAD_BYTES, HttpConnection, has_token, request_head, response, target};
 use crate::read_ahead::ReadAhead;
 use crate::websocket::server_websocket_config;
 
@@ -132,7 +132,6 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Incoming<Io> {
 pub struct UpgradeRequest<Io> {
     io: ReadAhead<Io>,
     request: Request,
-    target: String,
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> UpgradeRequest<Io> {
@@ -153,14 +152,13 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> UpgradeRequest<Io> {
             // What a client says before it is let in is no part of the conversation.
             return Err(AcceptError::Handshake("the request is followed by something else".into()));
         }
-        let target = request.uri().to_string();
-        Ok(Self { io: ReadAhead::server(connection.into_io()), request, target })
+        Ok(Self { io: ReadAhead::server(connection.into_io()), request })
     }
 
     /// Path and query. The query may carry credentials.
     #[must_use]
     pub fn target(&self) -> &str {
-        &self.target
+        target(&self.request)
     }
 
     /// Names, in lower case, and values of the headers that are text, credentials included.
@@ -171,11 +169,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> UpgradeRequest<Io> {
     /// The whole head, for [`UpgradeConfig::decide`].
     #[must_use]
     pub fn head(&self) -> RequestHead<'_> {
-        // In HTTP/1.0 nothing can be upgraded (RFC 9110, section 7.8).
-        let is_meant = |name: &HeaderName| self.request.version() >= Version::HTTP_11 || name != UPGRADE;
-        let headers = self.request.headers().iter().filter(|(name, _)| is_meant(name));
-        let headers = headers.map(|(name, value)| (name.as_str(), value));
-        RequestHead::new(self.request.method().as_str(), &self.target, headers)
+        request_head(&self.request)
     }
 
     /// What [`answer`](Self::answer) would answer, and who asks.
@@ -206,12 +200,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> UpgradeRequest<Io> {
             Decision::Accept(upgrade) => upgrade,
             Decision::Refuse(head) => return Err(self.end(&head, "").await),
         };
-        let Self { mut io, target, .. } = self;
+        let Self { mut io, request } = self;
         write(&mut io, &upgrade.response, None).await?;
-        let config = server_websocket_config(frame_bytes);
-        let websocket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+        let websocket = server_websocket(io, frame_bytes).await;
         let Admission { serializer, token, params, .. } = upgrade.admission;
-        Ok(Accepted { websocket, serializer, token, params, target })
+        Ok(Accepted { websocket, serializer, token, params, target: target(&request).into() })
     }
 
     /// Answers with this status and body and ends the connection. Tells how that went: usually
@@ -226,6 +219,14 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> UpgradeRequest<Io> {
             Err(error) => error,
         }
     }
+}
+
+/// The server's end of a stream on which the upgrade has been answered.
+pub(crate) async fn server_websocket<Io>(io: ReadAhead<Io>, frame_bytes: usize) -> WebSocketStream<ReadAhead<Io>>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    WebSocketStream::from_raw_socket(io, Role::Server, Some(server_websocket_config(frame_bytes))).await
 }
 
 /// Without the credentials that it may carry.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,9 +18,9 @@ use rejoin_core::phoenix::{
 };
 use rejoin_core::wire::Serializer;
 use rejoin_core::{ConnId, Timestamp};
-use ureq_proto::http::{HeaderMap, Request, Response, StatusCode};
+use ureq_proto::http::{HeaderMap, Method, Request, Response, StatusCode};
 
-use crate::http::{AskError, Asked, HttpConnection};
+use crate::http::{AskError, Asked, HttpConnection, request_head, target};
 use crate::retry_after::unavailable;
 use crate::runtime::{Runtime, within};
 
@@ -144,8 +145,7 @@ impl LongPollHub {
             let mut is_strange = false;
             let next = connection.next(|request| {
                 is_strange = !self.is_known(request);
-                let most = if is_strange { STRANGE_BYTES } else { usize::MAX };
-                self.shared.options.session.body_bytes.min(most)
+                self.body_bytes(is_strange)
             });
             let asked = within(&runtime, EXCHANGE, next).await;
             let (response, keep_alive) = match asked.unwrap_or(Err(AskError::Unfit(StatusCode::REQUEST_TIMEOUT))) {
@@ -156,11 +156,7 @@ impl LongPollHub {
                         Either::Right(_) => return,
                     }
                 }
-                // Whatever it is about, there is no such session.
-                Err(AskError::Unfit(StatusCode::PAYLOAD_TOO_LARGE)) if is_strange => {
-                    (http_response(LongPollResponse::gone()), false)
-                }
-                Err(AskError::Unfit(status)) => (bare(&ResponseHead::new(status.as_u16())), false),
+                Err(AskError::Unfit(status)) => (unread(status, is_strange), false),
                 Err(AskError::Gone) => return,
             };
             let keep_alive = keep_alive && !self.is_closed();
@@ -199,21 +195,50 @@ impl LongPollHub {
     }
 
     async fn answer(&self, request: Request<Bytes>, admit: &mut impl FnMut(LongPollSession)) -> Response<Bytes> {
-        let target = request.uri().to_string();
-        let head = head(&request, &target);
         let path = request.uri().path();
         if self.is_websocket_path(path) {
-            return self.not_upgraded(&head);
+            self.not_upgraded(&request_head(&request))
+        } else if path == self.shared.options.path {
+            self.respond(request, admit).await
+        } else {
+            bare(&ResponseHead::new(404))
         }
-        if path != self.shared.options.path {
-            return bare(&ResponseHead::new(404));
+    }
+
+    /// Answers a request whose body is still to be read, whatever its path. Dropping the future is
+    /// hanging up.
+    pub(crate) async fn read_and_respond<R: Runtime, B, F>(
+        &self,
+        request: Request<B>,
+        read: impl FnOnce(B, usize) -> F,
+        runtime: &R,
+        mut admit: impl FnMut(LongPollSession),
+    ) -> Response<Bytes>
+    where
+        F: Future<Output = Result<Bytes, StatusCode>>,
+    {
+        let (head, body) = request.into_parts();
+        let request = Request::from_parts(head, ());
+        let mut whole = Bytes::new();
+        if request.method() == Method::POST {
+            let is_strange = !self.is_known(&request);
+            let reading = within(runtime, EXCHANGE, read(body, self.body_bytes(is_strange))).await;
+            match reading.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT)) {
+                Ok(body) => whole = body,
+                Err(status) => return unread(status, is_strange),
+            }
         }
+        self.respond(request.map(|()| whole), &mut admit).await
+    }
+
+    async fn respond(&self, request: Request<Bytes>, admit: &mut impl FnMut(LongPollSession)) -> Response<Bytes> {
+        let head = request_head(&request);
         let response = match LongPollCall::of(&head) {
             LongPollCall::Answered(response) => response,
             LongPollCall::Poll { token } => match self.session(token.as_deref()) {
                 Some(session) => exchange(&session, Call::Poll).await,
                 None => match self.shared.options.upgrade.admit(&head) {
-                    Ok(admission) => return self.begin(request, target, admission, admit).await,
+                    Ok(admission) => return self.begin(request, admission, admit).await,
                     Err(response) => response,
                 },
             },
@@ -228,10 +253,16 @@ impl LongPollHub {
 
     /// Whether it belongs to a session, whose client was let in.
     fn is_known(&self, request: &Request<()>) -> bool {
-        match LongPollCall::of(&head(request, &request.uri().to_string())) {
+        match LongPollCall::of(&request_head(request)) {
             LongPollCall::Poll { token } | LongPollCall::Push { token, .. } => self.session(token.as_deref()).is_some(),
             _ => false,
         }
+    }
+
+    /// The most that is read of the body of a request.
+    fn body_bytes(&self, is_strange: bool) -> usize {
+        let most = if is_strange { STRANGE_BYTES } else { usize::MAX };
+        self.shared.options.session.body_bytes.min(most)
     }
 
     /// Whether the endpoint's WebSocket is there (specification, section 10.1).
@@ -254,7 +285,6 @@ impl LongPollHub {
     async fn begin(
         &self,
         request: Request<Bytes>,
-        target: String,
         admission: Admission,
         admit: &mut impl FnMut(LongPollSession),
     ) -> Response<Bytes> {
@@ -272,7 +302,8 @@ impl LongPollHub {
         }
         let seat = Seat { hub: self.clone(), token: token.clone() };
         let (served, is_served) = oneshot::channel();
-        let (headers, config) = (request.into_parts().0.headers, self.shared.options.session.clone());
+        let (target, config) = (target(&request).to_owned(), self.shared.options.session.clone());
+        let headers = request.into_parts().0.headers;
         admit(LongPollSession { target, headers, admission, config, exchanges, seat, served });
         match is_served.await {
             Ok(Ok(())) => http_response(LongPollResponse::opened(&token)),
@@ -383,16 +414,20 @@ async fn exchange(session: &Sender<Exchange>, call: Call) -> LongPollResponse {
     }
 }
 
-fn head<'r, B>(request: &'r Request<B>, target: &'r str) -> RequestHead<'r> {
-    let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value));
-    RequestHead::new(request.method().as_str(), target, headers)
-}
-
 /// 128 random bits in hexadecimal digits; `None` if the system has none.
 fn token() -> Option<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).ok()?;
     Some(format!("{:032x}", u128::from_ne_bytes(bytes)))
+}
+
+/// What is answered to a request that was not read to its end.
+fn unread(status: StatusCode, is_strange: bool) -> Response<Bytes> {
+    match status {
+        // Whatever it is about, there is no such session.
+        StatusCode::PAYLOAD_TOO_LARGE if is_strange => http_response(LongPollResponse::gone()),
+        _ => bare(&ResponseHead::new(status.as_u16())),
+    }
 }
 
 fn http_response(response: LongPollResponse) -> Response<Bytes> {

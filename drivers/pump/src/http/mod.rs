@@ -3,6 +3,7 @@
 mod body;
 mod connection;
 mod exchange;
+mod head;
 mod origin;
 mod pool;
 mod server;
@@ -21,6 +22,7 @@ use exchange::{Exchange, Failure};
 use pool::Pool;
 
 pub(crate) use connection::Connection;
+pub(crate) use head::{request_head, target};
 pub(crate) use origin::Origin;
 pub use server::HttpConnection;
 pub(crate) use server::{AskError, Asked, HEAD_BYTES, has_token, response};

@@ -5,11 +5,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use async_tungstenite::WebSocketStream;
+use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use rejoin_core::hub::Broadcast;
-use rejoin_core::phoenix::{Admission, Decision, ResponseHead};
+use rejoin_core::phoenix::{Admission, Decision, ResponseHead, Upgrade};
 use rejoin_core::wire::Serializer;
 use rejoin_core::{Payload, Text};
+use ureq_proto::http::{Request, Response, StatusCode};
 
 use super::connections::Place;
 use super::endpoint::Endpoint;
@@ -17,8 +19,8 @@ use super::identity::Identity;
 use super::over::Over;
 use super::report::Refused;
 use super::shared::{ServerCounts, Shared};
-use crate::accept::{Incoming, UpgradeRequest};
-use crate::http::HttpConnection;
+use crate::accept::{Incoming, UpgradeRequest, server_websocket};
+use crate::http::{HttpConnection, request_head, response};
 use crate::long_poll::{LongPollHub, LongPollOptions, LongPollSession};
 use crate::peer::Peer;
 use crate::read_ahead::ReadAhead;
@@ -74,8 +76,65 @@ impl<R: Runtime> Server<R> {
         }
     }
 
-    /// Decides about a client that another HTTP library has read the request of, and counts it. A
-    /// client that is let in is served by [`attend`](Self::attend).
+    /// Decides about a request for a WebSocket that another HTTP library has read, whatever its path,
+    /// and counts its client. Who is let in is answered with 101 and served by
+    /// [`attend_upgraded`](Self::attend_upgraded).
+    ///
+    /// # Errors
+    /// With what to answer to a client that is not let in.
+    pub fn upgrade<B>(&self, request: &Request<B>) -> Result<(Response<()>, Admitted), Response<()>> {
+        let http = |head: &ResponseHead| response(head.status, &head.headers, ());
+        match self.consider(self.shared.accept.upgrade.decide(&request_head(request))) {
+            Ok((upgrade, admitted)) => Ok((http(&upgrade.response), admitted)),
+            Err(head) => Err(http(&head)),
+        }
+    }
+
+    /// Serves a client that [`upgrade`](Self::upgrade) has let in, over the stream that its connection
+    /// becomes once the answer is sent; `None` if that fails. To be spawned.
+    ///
+    /// The stream is waited for as long as [`ServerOptions::handshake_timeout`](super::ServerOptions::handshake_timeout) says.
+    pub fn attend_upgraded<Io, U>(
+        &self,
+        upgraded: U,
+        admitted: Admitted,
+    ) -> impl Future<Output = ()> + Send + use<R, Io, U>
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        U: Future<Output = Option<Io>> + Send,
+    {
+        let server = self.clone();
+        // Boxed, so that a connection that lives for hours keeps nothing of its first second.
+        let opening = Box::pin(async move {
+            let time = server.shared.endpoint.options.handshake_timeout;
+            let upgrading = within(&server.runtime, time, upgraded);
+            let io = server.shared.connections.handshake(upgrading).await???;
+            let websocket = server_websocket(ReadAhead::server(io), server.shared.accept.frame_bytes).await;
+            Some(server.attend(websocket, admitted))
+        });
+        async move {
+            if let Some(attending) = opening.await {
+                attending.await;
+            }
+        }
+    }
+
+    /// Answers a request of a client that polls, which another HTTP library has read the head of,
+    /// whatever its path. `read` is given its body and the most bytes that this may have, if the body
+    /// counts; it gives the body, or the status to answer, which is 413 for one that has more. After
+    /// 30 seconds it is dropped, and 408 answered.
+    ///
+    /// A client that hangs up is shown by dropping the future: what there was to say is said when it
+    /// polls again.
+    pub async fn long_poll<B, F>(&self, request: Request<B>, read: impl FnOnce(B, usize) -> F) -> Response<Bytes>
+    where
+        F: Future<Output = Result<Bytes, StatusCode>>,
+    {
+        self.long_polls.read_and_respond(request, read, &self.runtime, |session| self.begin(session)).await
+    }
+
+    /// Decides about a client by what is known of it from a request of any other kind, and counts it.
+    /// Who is let in is served by [`attend`](Self::attend).
     ///
     /// # Errors
     /// With what to answer.
@@ -147,12 +206,8 @@ impl<R: Runtime> Server<R> {
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let decision = match request.decide(&self.shared.accept) {
-            Decision::Accept(upgrade) => self.admit(&upgrade.admission).map(|admitted| (upgrade, admitted)),
-            Decision::Refuse(response) => Err(self.shared.refuse(response, Refused::Request)),
-        };
         let frame_bytes = self.shared.accept.frame_bytes;
-        match decision {
+        match self.consider(request.decide(&self.shared.accept)) {
             Ok((upgrade, admitted)) => {
                 let accepted = request.answer_with(Decision::Accept(upgrade), frame_bytes).await.ok()?;
                 Some(Box::pin(self.attend(accepted.websocket, admitted)))
@@ -162,6 +217,14 @@ impl<R: Runtime> Server<R> {
                 let _ = request.answer_with(Decision::Refuse(response), frame_bytes).await;
                 None
             }
+        }
+    }
+
+    /// Lets a client in whose request is good, or not.
+    fn consider(&self, decision: Decision) -> Result<(Upgrade, Admitted), ResponseHead> {
+        match decision {
+            Decision::Accept(upgrade) => self.admit(&upgrade.admission).map(|admitted| (upgrade, admitted)),
+            Decision::Refuse(response) => Err(self.shared.refuse(response, Refused::Request)),
         }
     }
 

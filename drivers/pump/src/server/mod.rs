@@ -4,6 +4,10 @@
 //! in them. A [`Server`] takes connections, over any byte stream, by WebSocket or by long-poll.
 //! One task drives a connection: its socket, its session and its channels.
 //!
+//! A listener is all that it needs: [`Server::accept`] reads the requests and answers what is not its
+//! own with 404. Where another HTTP library reads them, because there are pages too, there are
+//! [`Server::upgrade`] and [`Server::long_poll`]; `rejoin_tokio::hyper` is made of these.
+//!
 //! What this is made of can be had alone: [`serve`](crate::serve) for a socket whose events are
 //! yours to answer, [`Hub`](rejoin_core::hub::Hub) for topics and presence.
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use async_tungstenite::tungstenite::Message;
+use async_tungstenite::tungstenite::protocol::Role;
 use async_tungstenite::{WebSocketStream, client_async};
 use futures_util::future::{AbortHandle, abortable};
 use futures_util::stream::FuturesUnordered;
@@ -200,6 +201,11 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
+    /// Over a stream that was upgraded.
+    pub(crate) fn over(lab: &mut Lab, io: MemoryIo) -> Self {
+        Self { websocket: lab.wait(WebSocketStream::from_raw_socket(io, Role::Client, None)) }
+    }
+
     pub(crate) fn say(&mut self, lab: &mut Lab, frame: &str) {
         // One that is cut off while it speaks finds out when it listens.
         let _ = lab.wait(self.websocket.send(Message::text(frame)));

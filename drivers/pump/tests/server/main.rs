@@ -11,6 +11,7 @@ mod wire;
 
 mod churn;
 mod draining;
+mod embedded;
 mod endings;
 mod events;
 mod handshakes;
