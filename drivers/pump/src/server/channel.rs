@@ -13,7 +13,8 @@ use super::socket::Socket;
 /// leave, and hears one thing at a time.
 ///
 /// Channels of one client run beside each other: one that waits holds nobody else up. What a client
-/// pushes meanwhile waits in order; once 256 pushes of a client wait, its socket is not read.
+/// pushes meanwhile waits in order; once 256 joins and pushes of a client are not finished, its socket is
+/// not read. What a channel has begun when its client goes is finished before it hears of that.
 ///
 /// A panic, or an `Err(Crash)`, ends the channel as Phoenix does: the client hears `phx_error` and
 /// joins again.
@@ -47,7 +48,7 @@ pub trait Channel: Sized + Send + 'static {
     type App: Send + Sync + 'static;
 
     /// A client wants to join. Until this is decided it is in no topic: `socket` can be asked and
-    /// kept, but carries nothing yet.
+    /// kept, but carries nothing yet. The future is dropped if the client goes meanwhile.
     fn join(
         topic: &Text,
         payload: Payload,

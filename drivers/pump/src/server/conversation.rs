@@ -5,15 +5,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use rejoin_core::phoenix::{JoinId, ReplyTo, ServerChannelId, ServerEvent, Status};
-use rejoin_core::{Payload, Text, Timestamp};
+use rejoin_core::{Machine as _, Payload, Text, Timestamp};
 
 use super::channel::{Answer, Leave, Refusal};
 use super::erased::{AnyChannel, Call, Called, Guest};
@@ -29,8 +27,8 @@ use crate::pump::Bridge;
 use crate::runtime::BoxFuture;
 use crate::served::{Ears, Served};
 
-/// What waits for channels that are busy before the socket is not read any more.
-const WAITING: usize = 256;
+/// What the application has not finished, or not begun, before the socket is not read any more.
+const UNFINISHED: usize = 256;
 
 /// What the application makes of one connection.
 pub(super) struct Conversation {
@@ -39,7 +37,9 @@ pub(super) struct Conversation {
     ears: Ears,
     identity: Arc<Identity>,
     channels: HashMap<ServerChannelId, Attendee>,
-    /// What the application has not finished.
+    /// Joins that the application has not decided. Nobody waits for them once the client is gone.
+    joining: FuturesUnordered<BoxFuture<Finished>>,
+    /// What else it has not finished.
     running: FuturesUnordered<BoxFuture<Finished>>,
     /// The calls that wait in all channels.
     waiting: usize,
@@ -64,8 +64,17 @@ enum Finished {
 impl Conversation {
     pub(super) fn new(server: Arc<Shared>, peer: Peer, identity: Arc<Identity>) -> Self {
         let ears = peer.ears();
-        let (channels, running) = (HashMap::new(), FuturesUnordered::new());
-        Self { server, peer, ears, identity, channels, running, waiting: 0, expires_at: None }
+        Self {
+            server,
+            peer,
+            ears,
+            identity,
+            channels: HashMap::new(),
+            joining: FuturesUnordered::new(),
+            running: FuturesUnordered::new(),
+            waiting: 0,
+            expires_at: None,
+        }
     }
 
     fn hear(&mut self, cx: &mut Context<'_>, event: ServerEvent) {
@@ -90,6 +99,7 @@ impl Conversation {
                 self.server.report(Report::Limited { conn: self.peer.conn(), limit, messages });
             }
             ServerEvent::Ended { reason } => {
+                self.joining.clear();
                 self.server.report(Report::Ended { conn: self.peer.conn(), reason });
             }
             _ => {}
@@ -106,7 +116,11 @@ impl Conversation {
         let seat = Arc::new(seat);
         let ask = if self.server.rooms.keeps_history() { Ask::of(&payload) } else { None };
         let joining = route.join(seat.clone(), payload);
-        self.start(cx, Box::pin(joining.map(|verdict| Finished::Join { join, seat, ask, verdict })));
+        let mut joining = joining.map(|verdict| Finished::Join { join, seat, ask, verdict }).boxed();
+        match joining.poll_unpin(cx) {
+            Poll::Ready(finished) => self.finish(cx, finished),
+            Poll::Pending => self.joining.push(joining),
+        }
     }
 
     fn push(&mut self, cx: &mut Context<'_>, id: ServerChannelId, event: Text, payload: Payload, reply: ReplyTo) {
@@ -174,7 +188,7 @@ impl Conversation {
 
     /// Most answers are there at once, and cost no place among the running.
     fn start(&mut self, cx: &mut Context<'_>, mut future: BoxFuture<Finished>) {
-        match Pin::new(&mut future).poll(cx) {
+        match future.poll_unpin(cx) {
             Poll::Ready(finished) => self.finish(cx, finished),
             Poll::Pending => {
                 // The session may be over already, and the pump about to look whether it is needed.
@@ -274,9 +288,11 @@ impl Bridge<Served> for Conversation {
 
     /// Whatever waits in one channel waits behind that channel's own; when there is much of it, the
     /// client has to wait.
-    fn poll_ready(&mut self, cx: &mut Context<'_>, _: &Served) -> Poll<()> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>, session: &Served) -> Poll<()> {
         self.ears.open(cx);
-        if self.waiting < WAITING { Poll::Ready(()) } else { Poll::Pending }
+        let unfinished = self.waiting + self.joining.len() + self.running.len();
+        // The end is heard at once: some of that is nobody's any more.
+        if unfinished < UNFINISHED || session.connection().is_none() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn deliver(&mut self, _: &mut Served, _: Timestamp, event: ServerEvent) {
@@ -296,7 +312,14 @@ impl Bridge<Served> for Conversation {
     fn poll_answers(&mut self, cx: &mut Context<'_>, _: &mut Served, _: Timestamp) -> bool {
         self.ears.make_room();
         let mut moved = false;
-        while let Poll::Ready(Some(finished)) = self.running.poll_next_unpin(cx) {
+        loop {
+            let finished = match self.joining.poll_next_unpin(cx) {
+                Poll::Ready(Some(finished)) => finished,
+                _ => match self.running.poll_next_unpin(cx) {
+                    Poll::Ready(Some(finished)) => finished,
+                    _ => break,
+                },
+            };
             self.finish(cx, finished);
             moved = true;
         }

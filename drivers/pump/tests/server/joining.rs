@@ -153,3 +153,31 @@ impl rejoin_pump::server::Channel for Other {
         unreachable!("nobody is let in")
     }
 }
+
+#[test]
+fn a_join_that_is_not_decided_ends_with_its_client() {
+    let mut lab = Lab::new();
+    let mut socket = lab.socket();
+    socket.say(&mut lab, r#"["1","1","room:slow","phx_join",{}]"#);
+    assert_eq!(lab.standing(), [1, 0, 0, 0]);
+    socket.close(&mut lab);
+    assert_eq!(lab.standing(), [0; 4], "nobody waits for an answer that nobody hears");
+    assert_eq!(lab.app.log(), ["join room:slow"]);
+}
+
+#[test]
+fn joins_that_are_taken_back_do_not_pile_up_while_the_application_is_slow() {
+    let mut lab = Lab::new();
+    let mut socket = lab.socket();
+    for n in 0..1_000 {
+        socket.says_at_once(&format!(r#"["{n}","{n}","room:slow","phx_join",{{}}]"#));
+        lab.rig.settle();
+        socket.says_at_once(&format!(r#"["{n}","x","room:slow","phx_leave",{{}}]"#));
+        lab.rig.settle();
+    }
+    let begun = lab.app.log().len();
+    assert!((200..300).contains(&begun), "{begun}: then the socket is not read");
+    drop(socket);
+    lab.live(70);
+    assert_eq!(lab.standing(), [0; 4]);
+}
