@@ -86,6 +86,12 @@ pub(crate) fn flood(args: &Args, kind: &'static Kind, machine: &Machine) -> Resu
     speech.say(&server, &mut crowd, 0.0)
 }
 
+/// One window of messages to everybody who is there.
+pub(crate) fn burst(server: &Server, crowd: &mut Crowd, kind: &'static Kind, size: usize) -> Result<FanOut, Failure> {
+    let subscribers = crowd.heard().joined - 1;
+    Speech { kind, subscribers, size, pace: Pace::Window, window: kind.window }.say(server, crowd, 0.0)
+}
+
 struct Speech {
     kind: &'static Kind,
     subscribers: usize,
