@@ -37,6 +37,20 @@ fn a_topic_that_is_too_long_is_never_joined() {
 }
 
 #[test]
+fn a_ref_that_is_too_long_is_never_kept() {
+    let mut host = host(|_| {});
+    let (longest, longer) = ("x".repeat(255), "x".repeat(256));
+    host.client(&format!(r#"["{longest}","{longest}","room:a","phx_join",{{}}]"#));
+    assert!(host.take()[0].contains(r#""ok""#));
+    let refusal = r#"{"status":"error","response":{"reason":"ref too long"}}"#;
+    for (join_ref, reference) in [(&*longer, "2"), ("2", &longer)] {
+        host.client(&format!(r#"["{join_ref}","{reference}","room:b","phx_join",{{}}]"#));
+        assert_eq!(host.take(), [format!(r#"["{join_ref}","{reference}","room:b","phx_reply",{refusal}]"#)]);
+    }
+    assert_eq!((host.channels.len(), host.session.stats().refused_joins), (1, 2));
+}
+
+#[test]
 fn joins_beyond_the_rate_are_refused_and_hurt_no_channel() {
     let mut host = host(|config| config.joins = Some(RateLimit::per_second(2).with_burst(3)));
     (1..=3).for_each(|n| join(&mut host, n, &format!("room:{n}")));

@@ -228,8 +228,8 @@ pub struct ServerStats {
     pub malformed: u64,
     /// Frames over `frame_bytes`.
     pub too_large: u64,
-    /// Joins that were refused before the host saw them: of too long a topic, with a payload that is no
-    /// object, or beyond the channels that a socket may have.
+    /// Joins that were refused before the host saw them: of too long a topic, with a ref of more than 255
+    /// bytes, with a payload that is no object, or beyond the channels that a socket may have.
     pub refused_joins: u64,
     /// Joins, pushes and broadcasts beyond a [`Limit`].
     pub limited: u64,

@@ -11,6 +11,10 @@ use crate::slab::Key;
 use crate::text::Text;
 use crate::wire::{self, DecodeError, Message, Ref, UserEvent};
 
+/// The longest refs of a join, in bytes: what a binary frame can say. They are kept with the channel, so
+/// that longer ones would be memory for the asking.
+const REF_BYTES: usize = 255;
+
 impl ServerSession {
     /// A frame of the client, which may have to wait until it is authenticated.
     pub(super) fn hear(&mut self, frame: Frame) {
@@ -96,6 +100,9 @@ impl ServerSession {
     fn join(&mut self, message: Message, joined: Option<Key>, len: usize) {
         if message.topic.as_bytes().len() > self.config.topic_bytes {
             return self.refuse_at_once(&message, "topic too long");
+        }
+        if [&message.join_ref, &message.reference].into_iter().flatten().any(|sent| sent.as_str().len() > REF_BYTES) {
+            return self.refuse_at_once(&message, "ref too long");
         }
         if self.is_limited(&message, Limit::Joins, len) {
             return;
