@@ -366,6 +366,18 @@ fn a_client_that_leaves_before_its_join_is_answered_is_let_go() {
 }
 
 #[test]
+fn a_leave_before_the_second_join_is_answered_closes_the_channel_that_it_would_have_replaced() {
+    let mut host = joined();
+    host.answers = false;
+    host.client(r#"["2","2","room:a","phx_join",{}]"#);
+    host.client(r#"[null,"3","room:a","phx_leave",{}]"#);
+    let expected =
+        [r#"["2","3","room:a","phx_reply",{"status":"ok","response":{}}]"#, r#"["1","1","room:a","phx_close",{}]"#];
+    assert_eq!(host.take(), expected);
+    assert!(host.channels.is_empty());
+}
+
+#[test]
 fn a_join_that_was_given_up_is_not_answered_and_the_next_one_is() {
     let mut host = Host::new(Serializer::V2);
     host.answers = false;

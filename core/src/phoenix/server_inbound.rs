@@ -156,8 +156,11 @@ impl ServerSession {
                 self.stats.stale_messages += 1;
                 return;
             }
-            self.remove_join(id);
-            return self.answer(message, message.join_ref.clone(), Status::Ok, &Payload::EMPTY);
+            if let Some(pending) = self.remove_join(id) {
+                self.answer(message, pending.join_ref, Status::Ok, &Payload::EMPTY);
+                self.end_replaced(pending.replaces);
+            }
+            return;
         }
         match joined.and_then(|key| Some((key, self.channels.get(key)?))) {
             // Of an unjoined topic: ok, with the join_ref that was sent.
