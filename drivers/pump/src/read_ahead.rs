@@ -70,8 +70,8 @@ impl<Io: AsyncWrite + Unpin> ReadAhead<Io> {
         }
     }
 
-    /// Ready when everything is with the stream.
-    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready when everything is with the stream, which may keep it until it is flushed.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.gather {
             Some(gather) if !gather.is_empty() => gather.poll_drain(Pin::new(&mut self.io), cx),
             _ => Poll::Ready(Ok(())),

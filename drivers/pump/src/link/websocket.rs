@@ -61,11 +61,16 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocketLink<Io> {
 
     /// Whether a frame can be handed over; an error shows again when reading.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_server {
-            self.stream().poll_room(cx).map(|_| ())
-        } else {
-            self.websocket().poll_ready(cx).map(|_| ())
+        if !self.is_server {
+            return self.websocket().poll_ready(cx).map(|_| ());
         }
+        if self.has_control {
+            // First, and as tungstenite does when it reads: a socket remembers one waker, and of two that
+            // take turns each would wake the other for ever.
+            self.poll_flush(cx);
+            return if self.has_control { Poll::Pending } else { Poll::Ready(()) };
+        }
+        self.stream().poll_room(cx).map(|_| ())
     }
 
     pub(super) fn send(&mut self, frame: Frame) {
@@ -89,7 +94,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocketLink<Io> {
             return;
         }
         let flushed = if self.is_server && !self.has_control {
-            self.stream().poll_drain(cx).is_ready()
+            Pin::new(self.stream()).poll_flush(cx).is_ready()
         } else {
             self.websocket().poll_flush(cx).is_ready()
         };

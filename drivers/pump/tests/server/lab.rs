@@ -7,12 +7,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
-use async_tungstenite::tungstenite::Message;
 use async_tungstenite::tungstenite::protocol::Role;
+use async_tungstenite::tungstenite::{Bytes, Message};
 use async_tungstenite::{WebSocketStream, client_async};
 use futures_util::future::{AbortHandle, abortable};
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{AsyncRead, AsyncWrite, FutureExt, Stream, StreamExt};
 use rejoin_core::Jitter;
 use rejoin_core::Payload;
 use rejoin_core::phoenix::{Config, JoinOptions, Push, PushOutcome, Transport};
@@ -153,6 +153,22 @@ impl Lab {
 
     pub(crate) fn socket_at(&mut self, query: &str) -> Raw {
         let io = self.wait(self.rig.runtime.dial("test".into(), 80, false)).expect("somebody listens");
+        self.socket_on(io, query)
+    }
+
+    /// The same where the server has another stream around its end of the pipe.
+    pub(crate) fn socket_over<Io>(&mut self, around: impl FnOnce(MemoryIo) -> Io) -> Raw
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (runtime, listener) = network();
+        let io = self.wait(runtime.dial("test".into(), 80, false)).expect("there is room");
+        let far = self.wait(listener.accept_io()).expect("it was dialled");
+        self.rig.spawn(self.server.accept(around(far)));
+        self.socket_on(io, "vsn=2.0.0")
+    }
+
+    fn socket_on(&mut self, io: MemoryIo, query: &str) -> Raw {
         let url = format!("ws://test/socket/websocket?{query}");
         let (websocket, _) = self.wait(client_async(url, io)).expect("it is let in");
         Raw { websocket }
@@ -209,6 +225,10 @@ impl Raw {
     pub(crate) fn say(&mut self, lab: &mut Lab, frame: &str) {
         // One that is cut off while it speaks finds out when it listens.
         let _ = lab.wait(self.websocket.send(Message::text(frame)));
+    }
+
+    pub(crate) fn ping(&mut self, lab: &mut Lab) {
+        lab.wait(self.websocket.send(Message::Ping(Bytes::new()))).expect("the server listens");
     }
 
     /// Says it if the server listens; what it has said before may still be on its way.

@@ -21,4 +21,5 @@ mod presence;
 mod pressure;
 mod recorded;
 mod recorded_app;
+mod streams;
 mod tokens;
