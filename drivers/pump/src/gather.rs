@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures_io::AsyncWrite;
 use rejoin_core::Frame;
@@ -28,6 +28,8 @@ pub(crate) struct Gather {
     bytes: Vec<u8>,
     /// How many of them are on their way.
     sent: usize,
+    /// Nobody will take more.
+    is_broken: bool,
 }
 
 impl Gather {
@@ -52,6 +54,9 @@ impl Gather {
     }
 
     fn message(&mut self, opcode: u8, message: &[u8]) {
+        if self.is_broken {
+            return;
+        }
         self.bytes().push(opcode);
         match (u8::try_from(message.len()), u16::try_from(message.len())) {
             (Ok(len @ ..=125), _) => self.bytes.push(len),
@@ -69,7 +74,9 @@ impl Gather {
 
     /// Takes what is part of a frame or of no frame at all.
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
-        self.bytes().extend_from_slice(bytes);
+        if !self.is_broken {
+            self.bytes().extend_from_slice(bytes);
+        }
     }
 
     /// Ready when everything is with the socket.
@@ -78,13 +85,33 @@ impl Gather {
         Io: AsyncWrite,
     {
         while self.sent < self.bytes.len() {
-            match ready!(io.as_mut().poll_write(cx, &self.bytes[self.sent..]))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.sent += written,
+            match io.as_mut().poll_write(cx, &self.bytes[self.sent..]) {
+                Poll::Pending => {
+                    self.forget_sent();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.broken(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(written)) => self.sent += written,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.broken(error))),
             }
         }
         self.give_back();
         Poll::Ready(Ok(()))
+    }
+
+    /// A reader that is always a little behind would never see this empty. By halves, so that a byte is
+    /// moved once on average, however slowly the bytes behind it go.
+    fn forget_sent(&mut self) {
+        if self.sent >= self.bytes.len() / 2 {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
+    /// What is said until a reader of the socket has noticed is for nobody.
+    fn broken(&mut self, error: io::Error) -> io::Error {
+        *self = Self { is_broken: true, ..Self::default() };
+        error
     }
 
     fn bytes(&mut self) -> &mut Vec<u8> {
@@ -106,6 +133,9 @@ impl Gather {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::task::Waker;
+
     use super::*;
     use crate::memory::pipe;
     use crate::websocket::server_websocket_config;
@@ -139,6 +169,49 @@ mod tests {
             }
         };
         block_on(zip(writing, reading));
+    }
+
+    /// A socket that takes so much each time it is asked, and then has to be waited for.
+    struct Trickle(VecDeque<io::Result<usize>>);
+
+    impl AsyncWrite for Trickle {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            self.0.pop_front().map_or(Poll::Pending, |taken| Poll::Ready(taken.map(|most| most.min(buf.len()))))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Says messages of 1,000 bytes to a socket while there is room, as a pump does.
+    fn say_for_ever(mut socket: Trickle, then: impl Fn(&mut Trickle)) -> Gather {
+        let (mut gather, mut cx) = (Gather::default(), Context::from_waker(Waker::noop()));
+        for _ in 0..10_000 {
+            if gather.is_enough() && gather.poll_drain(Pin::new(&mut socket), &mut cx).is_pending() {
+                then(&mut socket);
+                continue;
+            }
+            gather.frame(&Frame::Binary(vec![7; 1_000].into()));
+        }
+        gather
+    }
+
+    #[test]
+    fn a_reader_that_is_always_a_little_behind_costs_no_more_memory_as_time_goes_by() {
+        let gather = say_for_ever(Trickle(VecDeque::new()), |socket| socket.0.push_back(Ok(900)));
+        assert!(gather.bytes.capacity() <= 4 * ENOUGH, "{} bytes", gather.bytes.capacity());
+    }
+
+    #[test]
+    fn what_is_said_to_a_broken_socket_is_not_kept() {
+        let reset = || Err(io::ErrorKind::ConnectionReset.into());
+        let gather = say_for_ever(Trickle([reset(), reset()].into()), |_| {});
+        assert_eq!(gather.bytes.capacity(), 0);
     }
 
     #[test]
