@@ -1,5 +1,8 @@
 //! Servers on smol: an application of channels behind a TCP listener.
 //!
+//! It is an HTTP server by itself: clients come by WebSocket or by long-poll, over TCP or any stream that
+//! [`Server::accept`](rejoin_pump::server::Server::accept) is given, and other requests are answered with 404.
+//!
 //! ```no_run
 //! use rejoin_smol::core::{Payload, Text};
 //! use rejoin_smol::server::{self, Answer, Channel, Crash, Endpoint, Joined, Refusal, Socket};

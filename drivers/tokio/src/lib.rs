@@ -29,6 +29,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "hyper")]
+pub mod hyper;
 pub mod server;
 pub mod supabase;
 #[cfg(feature = "rustls")]
