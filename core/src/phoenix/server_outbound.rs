@@ -115,6 +115,8 @@ impl ServerSession {
         if self.is_open() {
             let deadline = self.now.saturating_add(self.config.close_timeout);
             self.state = State::Closing { deadline, reason: why };
+            // Whoever is accepted now would be a member that nothing reaches.
+            self.joins.clear();
             self.stats.unheard += self.release_held() as u64;
             self.farewell = Some(TransportAction::Close { conn: self.conn, code, reason });
             self.tell_now();
