@@ -1,6 +1,6 @@
 //! Channels of every type behind one, so that a connection can hold any of them.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ impl<C: Channel> Route for RouteTo<C> {
         let socket = Socket { seat, app: self.app.clone() };
         let joining = async move {
             let Joined { channel, response } = C::join(socket.topic(), payload, &socket).await?;
-            let channel: Box<dyn AnyChannel> = Box::new(Attached { channel, socket });
+            let channel: Box<dyn AnyChannel> = Box::new(Attached { channel: Some(channel), socket });
             Ok(Guest { channel, response })
         };
         Box::pin(AssertUnwindSafe(joining).catch_unwind().map(Result::ok))
@@ -62,14 +62,24 @@ impl<C: Channel> Route for RouteTo<C> {
 }
 
 struct Attached<C: Channel> {
-    channel: C,
+    /// `None` only while it is dropped.
+    channel: Option<C>,
     socket: Socket<C::App>,
+}
+
+/// A panic here is the application's, and no reason to forget the client's other channels.
+impl<C: Channel> Drop for Attached<C> {
+    fn drop(&mut self) {
+        let channel = self.channel.take();
+        // Whoever minds has heard of it from the panic hook.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(channel)));
+    }
 }
 
 impl<C: Channel> AnyChannel for Attached<C> {
     fn call(mut self: Box<Self>, call: Call) -> BoxFuture<Called> {
         let calling = async move {
-            let Self { channel, socket } = &mut *self;
+            let Self { channel: Some(channel), socket } = &mut *self else { return Called::Panicked };
             let answer: Result<Answer, Crash> = match call {
                 Call::Joined => channel.joined(socket).await.map(|()| Answer::None),
                 Call::Event { event, payload } => channel.event(event, payload, socket).await,

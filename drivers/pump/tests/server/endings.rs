@@ -2,7 +2,10 @@
 
 use futures_util::FutureExt;
 use rejoin_core::phoenix::PushOutcome;
+use rejoin_core::{Payload, Text};
+use rejoin_pump::server::{Answer, Channel, Crash, Joined, Refusal, Socket};
 
+use crate::app::App;
 use crate::lab::{Lab, ended, joined, json, ok, over_both_transports, secs};
 
 over_both_transports! {
@@ -192,4 +195,46 @@ fn a_leave_of_a_busy_channel_is_answered_at_once() {
     assert_eq!(socket.hear(&mut lab), [answer]);
     let guest = lab.guest("room:1");
     assert_eq!(guest.push(&mut lab, "echo", "4"), PushOutcome::Ok(json("4")));
+}
+
+/// A channel that cannot even be dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("the drop panics, as the test wants");
+    }
+}
+
+impl Channel for Bomb {
+    type App = App;
+
+    async fn join(_: &Text, _: Payload, _: &Socket<App>) -> Result<Joined<Self>, Refusal> {
+        Ok(Joined::new(Self))
+    }
+
+    async fn event(&mut self, _: Text, _: Payload, _: &Socket<App>) -> Result<Answer, Crash> {
+        Err(Crash::new("as the test wants"))
+    }
+}
+
+#[test]
+fn a_channel_that_panics_when_it_is_dropped_harms_nobody_else() {
+    let mut lab = Lab::with(|endpoint| endpoint.channel::<Bomb>("bomb:*"));
+    let (mut socket, mut other) = (lab.socket(), lab.socket());
+    for topic in ["room:1", "bomb:left", "bomb:crashed", "bomb:1", "bomb:2", "bomb:3", "room:2"] {
+        socket.join(&mut lab, topic);
+        other.join(&mut lab, topic);
+    }
+    socket.leave(&mut lab, "bomb:left");
+    assert_eq!(socket.hear(&mut lab).len(), 2, "the answer and the end");
+    socket.push(&mut lab, "bomb:crashed", "1", "crash", "{}");
+    assert_eq!(socket.hear(&mut lab).len(), 1, "the end");
+    socket.push(&mut lab, "room:1", "2", "echo", "7");
+    assert_eq!(socket.hear(&mut lab), [ok("room:1", "2", "7")]);
+    assert_eq!(lab.standing(), [2, 0, 7, 12]);
+    socket.close(&mut lab);
+    assert_eq!(lab.standing(), [1, 0, 7, 7]);
+    lab.abort_tasks();
+    assert_eq!(lab.standing(), [0; 4]);
 }
