@@ -66,7 +66,8 @@ fn converse<R: Runtime>(
     connected: impl FnOnce(ServerPump<PeerBridge, R>) -> ServerPump<PeerBridge, R>,
 ) -> (Peer, PeerEvents, Fuse<ServerPump<PeerBridge, R>>) {
     let (clock, frame_bytes) = (time.clock, config.frame_bytes);
-    let (peer, served) = served(conn, config, time);
+    let (shared, served) = served(conn, config, time);
+    let peer = Peer::of(shared);
     let (sink, source) = queue(Inflow::CAPACITY, true);
     let bridge = PeerBridge { ears: peer.ears(), events: sink };
     let pump = connected(Pump::new(served, bridge, runtime, clock, frame_bytes)).until_finished();
@@ -84,6 +85,11 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// The first handle.
+    pub(crate) const fn of(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
     /// The host's number for the socket.
     #[must_use]
     pub fn conn(&self) -> ConnId {

@@ -12,15 +12,14 @@ use rejoin_core::phoenix::{ServerConfig, ServerEvent, ServerSession};
 use rejoin_core::{ConnId, Frame, Machine, Text, Timestamp, TransportAction, TransportEvent};
 
 use crate::clock::Clock;
-use crate::peer::Peer;
 use crate::pump::Pump;
 use crate::runtime::Runtime;
 
 /// A pump of a server's session.
 pub(crate) type ServerPump<B, R> = Pump<Served, B, R>;
 
-/// A session, as its handles see it and as its pump does.
-pub(crate) fn served(conn: ConnId, config: Arc<ServerConfig>, time: Time) -> (Peer, Served) {
+/// A session, for its handles (of which the first is counted) and for its pump.
+pub(crate) fn served(conn: ConnId, config: Arc<ServerConfig>, time: Time) -> (Arc<Shared>, Served) {
     let session = Mutex::new(ServerSession::new(config, conn, time.now()));
     let shared = Arc::new(Shared {
         conn,
@@ -33,7 +32,7 @@ pub(crate) fn served(conn: ConnId, config: Arc<ServerConfig>, time: Time) -> (Pe
         waiting: Mutex::default(),
         has_waiting: AtomicBool::new(false),
     });
-    (Peer { shared: shared.clone() }, Served { shared, frames: VecDeque::new(), is_cut: false })
+    (shared.clone(), Served { shared, frames: VecDeque::new(), is_cut: false })
 }
 
 /// What handles and pump have in common.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rejoin_core::{Payload, Text};
 use serde::Serialize;
 
+use super::reason::with_reason;
 use super::socket::Socket;
 
 /// One client in one topic, as the application sees it: a value that lives from the join to the
@@ -196,12 +197,4 @@ pub enum Leave {
     Left,
     /// The channel crashed.
     Crashed,
-}
-
-pub(super) fn with_reason(reason: &str) -> Payload {
-    #[derive(Serialize)]
-    struct Reason<'a> {
-        reason: &'a str,
-    }
-    Payload::json(&Reason { reason }).unwrap_or_default()
 }

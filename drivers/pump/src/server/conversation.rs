@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use rejoin_core::phoenix::{JoinId, ReplyTo, ServerChannelId, ServerEvent, Status};
-use rejoin_core::{Machine as _, Payload, Text, Timestamp};
+use rejoin_core::phoenix::{JoinId, ReplyTo, ServerChannelId, ServerConfig, ServerEvent, Status};
+use rejoin_core::{ConnId, Machine as _, Payload, Text, Timestamp};
 
 use super::channel::{Answer, Leave, Refusal};
 use super::erased::{AnyChannel, Call, Called, Guest};
@@ -23,12 +23,33 @@ use super::shared::Shared;
 use super::socket::Seat;
 use super::tokens;
 use crate::peer::Peer;
-use crate::pump::Bridge;
-use crate::runtime::BoxFuture;
-use crate::served::{Ears, Served};
+use crate::pump::{Bridge, Pump};
+use crate::runtime::{BoxFuture, Runtime};
+use crate::served::{Ears, Served, ServerPump, served};
 
 /// What the application has not finished, or not begun, before the socket is not read any more.
 const UNFINISHED: usize = 256;
+
+/// One client, until it is gone and the application has heard of it.
+pub(super) async fn converse<R: Runtime>(
+    server: Arc<Shared>,
+    identity: Arc<Identity>,
+    config: Arc<ServerConfig>,
+    runtime: R,
+    connected: impl FnOnce(ConnId, ServerPump<Conversation, R>) -> ServerPump<Conversation, R>,
+) {
+    let (conn, frame_bytes) = (server.connections.next_conn(), config.frame_bytes);
+    let (shared, served) = served(conn, config, server.time.clone());
+    let peer = Peer::of(shared);
+    if let Some(claims) = identity.claims() {
+        peer.authenticate(tokens::expiry(&claims, server.unix_time(), server.time.now()));
+    }
+    server.connections.enter(&peer);
+    let _entered = Entered { shared: &server, conn };
+    server.report(Report::Connected { conn });
+    let conversation = Conversation::new(server.clone(), peer, identity);
+    connected(conn, Pump::new(served, conversation, runtime, server.time.clock, frame_bytes)).await;
+}
 
 /// What the application makes of one connection.
 pub(super) struct Conversation {
@@ -87,7 +108,7 @@ impl Conversation {
                 let seat = self.channels.get(&channel).map(|attendee| &attendee.seat);
                 if let Some(seat) = seat {
                     // A diff may have been among them. This may be dropped again, which is told again.
-                    self.server.rooms.repeat_presence_state(seat, channel);
+                    self.server.rooms.repeat_presence_state(&seat.topic, &self.peer, channel);
                 }
                 let topic = seat.map(|seat| seat.topic.clone());
                 self.server.report(Report::Dropped { conn: self.peer.conn(), topic, messages });
@@ -125,7 +146,13 @@ impl Conversation {
 
     fn push(&mut self, cx: &mut Context<'_>, id: ServerChannelId, event: Text, payload: Payload, reply: ReplyTo) {
         if event == tokens::ACCESS_TOKEN && self.server.endpoint.verifier.is_some() {
-            let (status, response) = match tokens::renew(&self.server, &self.peer, &self.identity, &payload) {
+            let (status, response) = match tokens::renew(
+                &self.server.endpoint,
+                &self.peer,
+                &self.identity,
+                &payload,
+                (self.server.unix_time(), self.server.time.now()),
+            ) {
                 Ok(()) => {
                     self.expires_at = None;
                     (Status::Ok, Payload::EMPTY)
@@ -229,10 +256,12 @@ impl Conversation {
     fn let_in(&mut self, cx: &mut Context<'_>, join: JoinId, seat: Arc<Seat>, ask: Option<Ask>, guest: Guest) {
         let Guest { channel, response } = guest;
         let overflow = self.server.endpoint.route(&seat.topic).and_then(|(_, options)| options.overflow);
-        let Some(id) = self.server.rooms.enter(&seat, join, Entry { response, overflow, ask }) else {
+        let entry = Entry { response, overflow, ask };
+        let Some((id, member)) = self.server.rooms.enter(&seat.topic, &self.peer, join, entry) else {
             let leaving = channel.call(Call::Leave { reason: Leave::Left });
             return self.start(cx, leaving.map(|_| Finished::Left).boxed());
         };
+        seat.take(id, member);
         self.channels.insert(id, Attendee { seat, channel: Some(channel), calls: VecDeque::new() });
         self.call(cx, id, Call::Joined, None);
         self.warn(cx, id);
@@ -329,5 +358,17 @@ impl Bridge<Served> for Conversation {
 
     fn hang_up(&mut self, session: &mut Served, now: Timestamp) {
         session.hang_up(now);
+    }
+}
+
+/// A connection that is dropped is connected no more.
+struct Entered<'a> {
+    shared: &'a Shared,
+    conn: ConnId,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.shared.connections.leave(self.conn);
     }
 }

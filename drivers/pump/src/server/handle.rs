@@ -9,13 +9,12 @@ use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use rejoin_core::hub::Broadcast;
 use rejoin_core::phoenix::{Admission, Decision, ResponseHead, Upgrade};
-use rejoin_core::wire::Serializer;
 use rejoin_core::{Payload, Text};
 use ureq_proto::http::{Request, Response, StatusCode};
 
-use super::connections::Place;
+use super::admitted::Admitted;
+use super::conversation::converse;
 use super::endpoint::Endpoint;
-use super::identity::Identity;
 use super::over::Over;
 use super::report::Refused;
 use super::shared::{ServerCounts, Shared};
@@ -154,7 +153,7 @@ impl<R: Runtime> Server<R> {
         let Admitted { serializer, identity, place } = admitted;
         let (config, runtime) = (self.shared.config(serializer), Over::<R, Io>::new(&self.runtime));
         let connected = |conn, pump: ServerPump<_, _>| pump.with_socket(conn, websocket);
-        let conversing = self.shared.clone().converse(identity, config, runtime, connected);
+        let conversing = converse(self.shared.clone(), identity, config, runtime, connected);
         async move {
             conversing.await;
             drop(place);
@@ -250,20 +249,12 @@ impl<R: Runtime> Server<R> {
         let mut config = self.shared.endpoint.options.session.clone();
         (config.serializer, config.idle_timeout) = (serializer, None);
         let connected = |conn, pump: ServerPump<_, _>| pump.with_long_poll(conn, session);
-        let conversing = self.shared.clone().converse(identity, config.into(), self.runtime.clone(), connected);
+        let conversing = converse(self.shared.clone(), identity, config.into(), self.runtime.clone(), connected);
         (self.spawn)(Box::pin(async move {
             conversing.await;
             drop(place);
         }));
     }
-}
-
-/// A client that may come in.
-pub struct Admitted {
-    pub(super) serializer: Serializer,
-    pub(super) identity: Arc<Identity>,
-    /// Counts it from here on.
-    pub(super) place: Place,
 }
 
 /// How many are connected.

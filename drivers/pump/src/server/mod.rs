@@ -11,6 +11,7 @@
 //! What this is made of can be had alone: [`serve`](crate::serve) for a socket whose events are
 //! yours to answer, [`Hub`](rejoin_core::hub::Hub) for topics and presence.
 
+mod admitted;
 mod channel;
 mod connections;
 mod conversation;
@@ -21,6 +22,7 @@ mod handle;
 pub mod history;
 mod identity;
 mod over;
+mod reason;
 mod report;
 mod rooms;
 mod shared;
@@ -29,10 +31,11 @@ mod tokens;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use admitted::Admitted;
 pub use channel::{Answer, Channel, Crash, Joined, Leave, Refusal};
 pub use draining::Drained;
 pub use endpoint::{Endpoint, ServerOptions, TopicOptions};
-pub use handle::{Admitted, Server};
+pub use handle::Server;
 pub use report::{Refused, Report};
 pub use shared::ServerCounts;
 pub use socket::Socket;

@@ -10,10 +10,9 @@ use rejoin_core::hub::{Broadcast, Fanout, Hub, HubConfig, MemberId, TrackError};
 use rejoin_core::phoenix::{JoinId, OutboxOverflow, ServerChannelId, ServerPushError};
 use rejoin_core::{Payload, Text};
 
-use super::channel::with_reason;
 use super::history::{self, Ask};
 use super::lock;
-use super::socket::Seat;
+use super::reason::with_reason;
 use crate::peer::Peer;
 use crate::served::Time;
 
@@ -51,9 +50,14 @@ impl Rooms {
     }
 
     /// Answers a join and takes the client into the topic; `None` if it has gone meanwhile.
-    pub(super) fn enter(&self, seat: &Seat, join: JoinId, entry: Entry) -> Option<ServerChannelId> {
+    pub(super) fn enter(
+        &self,
+        topic: &Text,
+        peer: &Peer,
+        join: JoinId,
+        entry: Entry,
+    ) -> Option<(ServerChannelId, MemberId)> {
         let Entry { response, overflow, ask } = entry;
-        let (peer, topic) = (&seat.peer, &seat.topic);
         let serializer = peer.serializer();
         let mut hub = self.hub();
         let Ok(member) = hub.join(topic, serializer, Place { peer: peer.clone(), channel: OnceLock::new() }) else {
@@ -83,8 +87,7 @@ impl Rooms {
         if let Some(place) = hub.get(member) {
             let _ = place.channel.set(channel);
         }
-        seat.take(channel, member);
-        Some(channel)
+        Some((channel, member))
     }
 
     pub(super) fn leave(&self, member: MemberId) {
@@ -122,19 +125,24 @@ impl Rooms {
         self.hub().presence_state(topic)
     }
 
-    pub(super) fn push_presence_state(&self, seat: &Seat, channel: ServerChannelId) -> Result<(), ServerPushError> {
+    pub(super) fn push_presence_state(
+        &self,
+        topic: &Text,
+        peer: &Peer,
+        channel: ServerChannelId,
+    ) -> Result<(), ServerPushError> {
         // Under the lock: the diffs that follow are those that this state lacks.
         let hub = self.hub();
-        seat.peer.push(channel, "presence_state", hub.presence_state(&seat.topic))
+        peer.push(channel, "presence_state", hub.presence_state(topic))
     }
 
     /// Topics, members, and messages that were not sent because a serializer cannot say them.
     /// To a client that knows who is present, unless nobody is.
-    pub(super) fn repeat_presence_state(&self, seat: &Seat, channel: ServerChannelId) {
+    pub(super) fn repeat_presence_state(&self, topic: &Text, peer: &Peer, channel: ServerChannelId) {
         let hub = self.hub();
-        if hub.presence(&seat.topic).next().is_some() {
+        if hub.presence(topic).next().is_some() {
             // One that is gone needs none.
-            let _ = seat.peer.push(channel, "presence_state", hub.presence_state(&seat.topic));
+            let _ = peer.push(channel, "presence_state", hub.presence_state(topic));
         }
     }
 

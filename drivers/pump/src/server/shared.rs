@@ -4,23 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rejoin_core::ConnId;
 use rejoin_core::phoenix::{Admission, EndReason, ResponseHead, ServerConfig};
 use rejoin_core::wire::Serializer;
 
+use super::admitted::Admitted;
 use super::connections::{Connections, NoRoom};
-use super::conversation::Conversation;
 use super::endpoint::Settings;
-use super::handle::Admitted;
 use super::identity::Identity;
 use super::report::{Refused, Report};
 use super::rooms::Rooms;
 use super::tokens;
 use crate::accept::AcceptOptions;
-use crate::pump::Pump;
 use crate::retry_after::unavailable;
 use crate::runtime::Runtime;
-use crate::served::{ServerPump, Time, served};
+use crate::served::Time;
 
 /// What connections share.
 pub(super) struct Shared {
@@ -129,26 +126,6 @@ impl Shared {
         }
     }
 
-    /// One client, until it is gone and the application has heard of it.
-    pub(super) async fn converse<R: Runtime>(
-        self: Arc<Self>,
-        identity: Arc<Identity>,
-        config: Arc<ServerConfig>,
-        runtime: R,
-        connected: impl FnOnce(ConnId, ServerPump<Conversation, R>) -> ServerPump<Conversation, R>,
-    ) {
-        let (conn, frame_bytes) = (self.connections.next_conn(), config.frame_bytes);
-        let (peer, served) = served(conn, config, self.time.clone());
-        if let Some(claims) = identity.claims() {
-            peer.authenticate(tokens::expiry(&claims, self.unix_time(), self.time.now()));
-        }
-        self.connections.enter(&peer);
-        let _entered = Entered { shared: &self, conn };
-        self.report(Report::Connected { conn });
-        let conversation = Conversation::new(self.clone(), peer, identity);
-        connected(conn, Pump::new(served, conversation, runtime, self.time.clock, frame_bytes)).await;
-    }
-
     pub(super) fn unix_time(&self) -> Duration {
         (self.unix_time)()
     }
@@ -196,17 +173,5 @@ impl Shared {
             limited: read(&self.tally.limited),
             too_slow: read(&self.tally.too_slow),
         }
-    }
-}
-
-/// A connection that is dropped is connected no more.
-struct Entered<'a> {
-    shared: &'a Shared,
-    conn: ConnId,
-}
-
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        self.shared.connections.leave(self.conn);
     }
 }

@@ -124,7 +124,7 @@ impl<A> Socket<A> {
     /// If the client is not in the topic.
     pub fn push_presence_state(&self) -> Result<(), ServerPushError> {
         let (channel, _) = self.seat.taken().ok_or(ServerPushError::Stale)?;
-        self.seat.rooms.push_presence_state(&self.seat, channel)
+        self.seat.rooms.push_presence_state(&self.seat.topic, &self.seat.peer, channel)
     }
 
     /// Who is present in the topic, as `presence_state` says it.

@@ -6,10 +6,9 @@ use rejoin_core::auth::Claims;
 use rejoin_core::{Payload, Timestamp};
 use serde::Deserialize;
 
-use super::channel::with_reason;
 use super::endpoint::Settings;
 use super::identity::Identity;
-use super::shared::Shared;
+use super::reason::with_reason;
 use crate::peer::Peer;
 
 /// What a client pushes a new token as, on any of its channels.
@@ -35,19 +34,24 @@ pub(super) fn admit(settings: &Settings, token: Option<&str>, unix_time: Duratio
 ///
 /// # Errors
 /// With what the client is told.
-pub(super) fn renew(server: &Shared, peer: &Peer, identity: &Identity, payload: &Payload) -> Result<(), Payload> {
+pub(super) fn renew(
+    settings: &Settings,
+    peer: &Peer,
+    identity: &Identity,
+    payload: &Payload,
+    (unix_time, now): (Duration, Timestamp),
+) -> Result<(), Payload> {
     let Ok(Renewal { access_token }) = payload.parse::<Renewal>() else {
         return Err(with_reason("no access_token"));
     };
-    let unix_time = server.unix_time();
-    let claims = match admit(&server.endpoint, Some(&access_token), unix_time) {
+    let claims = match admit(settings, Some(&access_token), unix_time) {
         Ok(Some(claims)) => claims,
         _ => return Err(with_reason("unauthorized")),
     };
     if identity.claims().is_some_and(|known| known.user_id != claims.user_id) {
         return Err(with_reason("the token is another user's"));
     }
-    peer.authenticate(expiry(&claims, unix_time, server.time.now()));
+    peer.authenticate(expiry(&claims, unix_time, now));
     identity.renew(claims);
     Ok(())
 }
