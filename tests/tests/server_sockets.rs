@@ -37,6 +37,7 @@ on_both_runtimes![
     a_stuck_reader_misses_an_exact_number_where_messages_may_be_dropped,
     what_many_tasks_say_at_once_arrives_each_ones_in_order,
     a_sleeping_connection_wakes_for_each_message,
+    clients_that_come_and_go_all_at_once_leave_nothing_behind,
     clients_come_back_after_a_restart,
     a_server_that_has_been_shut_down_holds_nothing_any_more,
 ];
@@ -230,6 +231,46 @@ async fn a_sleeping_connection_wakes_for_each_message<L: Lab>(lab: L) {
         server.broadcast("room:1", "news", Payload::json(&Numbered { n, filler: "" }).unwrap());
         assert_eq!(number(&mut events).await, n);
     }
+}
+
+/// Whatever one of them holds, it does not keep another one from going on.
+async fn clients_that_come_and_go_all_at_once_leave_nothing_behind<L: Lab>(lab: L) {
+    const CLIENTS: usize = 24;
+    let (server, address) = serve(&lab, any_port()).await;
+    let (done, finished) = async_channel::bounded(CLIENTS);
+    for n in 0..CLIENTS {
+        let (lab, done) = (lab.clone(), done.clone());
+        lab.clone().spawn(Box::pin(async move {
+            let mut rounds = 0;
+            for round in 0..12 {
+                let topic = format!("room:{}", (n + round) % 3);
+                let (room, mut events) = join(&lab, address, &topic).await;
+                for event in ["show", "shout", "crash"] {
+                    let wanted = Push::new(event, Payload::json(&format!("{n}")).unwrap());
+                    drop(room.push(wanted).await.unwrap());
+                }
+                // Everybody hears of everybody, until its own channel has crashed.
+                while !matches!(events.next().await, Some(ChannelEvent::Errored { .. }) | None) {}
+                rounds += 1;
+            }
+            done.send(rounds).await.unwrap();
+        }));
+    }
+    let (speaker, speaking) = (server.clone(), finished.clone());
+    lab.spawn(Box::pin(async move {
+        while !speaking.is_closed() {
+            speaker.broadcast("room:1", "news", Payload::EMPTY);
+            let _present = speaker.presence_state("room:2");
+            futures_lite::future::yield_now().await;
+        }
+    }));
+    for _ in 0..CLIENTS {
+        assert_eq!(finished.recv().await, Ok(12));
+    }
+    finished.close();
+    until(&lab, &server, |counts| counts.connections + counts.handshakes + counts.members + counts.topics == 0).await;
+    assert_eq!(server.presence_state("room:1"), Payload::EMPTY);
+    assert!(server.counts().crashed >= (CLIENTS * 12) as u64);
 }
 
 async fn clients_come_back_after_a_restart<L: Lab>(lab: L) {

@@ -1,5 +1,5 @@
-//! The rooms of the servers over sockets: `count` says so many messages to all, anything else is answered
-//! with its own payload.
+//! The rooms of the servers over sockets: `count` says so many messages to all, `shout` one, `show` makes
+//! its client present, `crash` ends the channel, and anything else is answered with its own payload.
 
 use rejoin_core::{Payload, Text};
 use rejoin_pump::server::{Answer, Channel, Crash, Joined, Refusal, Socket};
@@ -14,11 +14,16 @@ impl Channel for Room {
     }
 
     async fn event(&mut self, event: Text, payload: Payload, socket: &Socket<()>) -> Result<Answer, Crash> {
-        if event != "count" {
-            return Ok(Answer::Ok(payload));
-        }
-        for n in 0..payload.parse::<usize>()? {
-            socket.broadcast("news", Payload::json(&serde_json::json!({ "n": n, "filler": "" }))?);
+        match event.as_str() {
+            "count" => {
+                for n in 0..payload.parse::<usize>()? {
+                    socket.broadcast("news", Payload::json(&serde_json::json!({ "n": n, "filler": "" }))?);
+                }
+            }
+            "shout" => drop(socket.broadcast_from("shout", payload)),
+            "show" => socket.track(&payload.parse::<String>()?, Payload::EMPTY)?,
+            "crash" => return Err(Crash::new("as the test wants")),
+            _ => return Ok(Answer::Ok(payload)),
         }
         Ok(Answer::Ok(Payload::EMPTY))
     }
