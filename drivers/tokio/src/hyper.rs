@@ -40,9 +40,25 @@ use crate::server::Server;
 /// version. The largest body is the one of [`LongPollConfig`](crate::core::phoenix::LongPollConfig), and a
 /// client has 30 seconds for it.
 ///
-/// hyper drops the future when its client hangs up. Nothing is lost by that: who polls again hears
-/// what there was to say. At the end [`shutdown`](rejoin_pump::server::Server::shutdown) comes first, and
-/// the HTTP server goes on meanwhile: those who poll are told by it.
+/// hyper drops the future when its client hangs up, unless it was told to allow half-closed
+/// connections. Nothing is lost by that: who polls again hears what there was to say.
+///
+/// At the end [`shutdown`](rejoin_pump::server::Server::shutdown) comes first, and the HTTP server goes
+/// on meanwhile: those who poll are told by it.
+///
+/// Without axum:
+///
+/// ```no_run
+/// use hyper::{server::conn::http1, service::service_fn};
+/// # async fn serve(server: rejoin_tokio::server::Server, tcp: tokio::net::TcpStream) -> hyper::Result<()> {
+/// let service = service_fn(|request| {
+///     let answering = rejoin_tokio::hyper::serve(&server, request);
+///     async { Ok::<_, std::convert::Infallible>(answering.await) }
+/// });
+/// let io = hyper_util::rt::TokioIo::new(tcp);
+/// http1::Builder::new().serve_connection(io, service).with_upgrades().await
+/// # }
+/// ```
 pub fn serve<B>(server: &Server, request: Request<B>) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<B>
 where
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send,

@@ -5,7 +5,8 @@ import { after, before, describe } from "node:test";
 import { connect, TRANSPORTS } from "./client.js";
 import { Server } from "./server.js";
 
-export const RUNTIMES = ["smol", "tokio"];
+/** With axum it is tokio, and somebody else's HTTP. */
+export const RUNTIMES = ["smol", "tokio", "axum"];
 
 /** Tells it once for each runtime, each with a server of its own. */
 export function onEachRuntime(tell, args = []) {
