@@ -4,6 +4,7 @@
 //! halves; [`Config::transport`] chooses. Who is present in a channel is told by its messages, and
 //! [`Presence`] understands them.
 
+mod access;
 mod channel;
 mod config;
 mod connection;

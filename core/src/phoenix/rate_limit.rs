@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 
-use super::server_config::ServerConfig;
 use super::server_event::Limit;
 use crate::time::Timestamp;
 
@@ -44,10 +43,9 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    /// `None` where nothing is limited.
-    pub(super) fn new(config: &ServerConfig, now: Timestamp) -> Option<Box<Self>> {
-        let [joins, messages, bytes] =
-            [config.joins, config.messages, config.bytes].map(|limit| Some(Bucket::full(limit?, now)));
+    /// The limits in the order of [`Limit`]; `None` where nothing is limited.
+    pub(super) fn new(limits: [Option<RateLimit>; 3], now: Timestamp) -> Option<Box<Self>> {
+        let [joins, messages, bytes] = limits.map(|limit| Some(Bucket::full(limit?, now)));
         let limited = joins.is_some() || messages.is_some() || bytes.is_some();
         limited.then(|| Box::new(Self { joins, messages, bytes, refused: [0; 3] }))
     }

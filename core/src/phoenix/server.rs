@@ -9,10 +9,10 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use core::convert::Infallible;
 
+use super::access::Access;
 use super::ids::{JoinId, ReplyTo, ServerChannelId};
 use super::outbox::Outbox;
 use super::rate_limit::Rates;
-use super::server_access::Access;
 use super::server_config::{OutboxOverflow, ServerConfig};
 use super::server_event::{EndReason, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status};
 use super::shared_frame::SharedFrame;
@@ -83,7 +83,7 @@ impl ServerSession {
             now,
             state: State::Open { idle_at },
             access: Access::new(&config, now),
-            rates: Rates::new(&config, now),
+            rates: Rates::new([config.joins, config.messages, config.bytes], now),
             config,
             channels: Slab::new(),
             topics: BTreeMap::new(),

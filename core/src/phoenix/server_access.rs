@@ -1,9 +1,9 @@
-//! Who the client is, and until when: authentication after the upgrade, and the life of its token.
+//! What the host says about its client, and what time does to it: authentication, refusal, expiry.
 
 use alloc::vec::Vec;
 
+use super::access::Access;
 use super::server::{ServerSession, reason};
-use super::server_config::ServerConfig;
 use super::server_event::{EndReason, ServerEvent};
 use crate::machine::Frame;
 use crate::slab::Key;
@@ -13,38 +13,6 @@ use crate::wire;
 
 /// The close code of a policy violation (RFC 6455, section 7.4.1).
 const POLICY: u16 = 1008;
-
-/// Whether the client may be heard.
-#[derive(Debug)]
-pub(super) enum Access {
-    /// Not yet: what it says is held.
-    Awaited { until: Timestamp, held: Vec<Frame>, bytes: usize },
-    /// Yes, until its token expires.
-    Granted { expires_at: Option<Timestamp>, warned: bool },
-}
-
-impl Access {
-    pub(super) const GRANTED: Self = Self::Granted { expires_at: None, warned: false };
-
-    pub(super) fn new(config: &ServerConfig, now: Timestamp) -> Self {
-        match config.auth_timeout {
-            None => Self::GRANTED,
-            Some(timeout) => Self::Awaited { until: now.saturating_add(timeout), held: Vec::new(), bytes: 0 },
-        }
-    }
-
-    /// When something has to happen.
-    pub(super) fn deadline(&self, config: &ServerConfig) -> Option<Timestamp> {
-        match self {
-            Self::Awaited { until, .. } => Some(*until),
-            Self::Granted { expires_at, warned: true } => *expires_at,
-            Self::Granted { expires_at, warned: false } => expires_at.map(|at| {
-                let warning = u64::try_from(config.expiry_warning.as_nanos()).unwrap_or(u64::MAX);
-                Timestamp::from_nanos(at.as_nanos().saturating_sub(warning))
-            }),
-        }
-    }
-}
 
 impl ServerSession {
     /// Says that the client is who it claims to be, until `expires_at`; `None` is for ever. What it has

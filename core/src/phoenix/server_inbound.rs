@@ -1,8 +1,8 @@
 //! What a server session makes of the client's frames.
 
+use super::access::Access;
 use super::ids::{JoinId, ReplyTo, ServerChannelId};
 use super::server::{PendingJoin, ServerSession, UNMATCHED, reason};
-use super::server_access::Access;
 use super::server_config::OnMalformed;
 use super::server_event::{EndReason, Limit, ServerEvent, Status};
 use crate::machine::Frame;
