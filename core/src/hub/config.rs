@@ -61,8 +61,13 @@ impl Default for TrackLimits {
 pub struct HistoryLimits {
     /// Messages of one topic; default 100.
     pub messages: usize,
-    /// Bytes of the messages of one topic, as they are under vsn 2.0.0, and of their keys; default 1 MiB.
+    /// Bytes of the messages of one topic, as they are under vsn 2.0.0, and of their keys, each message
+    /// counting 128 B more; default 1 MiB.
     pub bytes: usize,
+    /// Bytes of the messages of all topics, counted alike; default 256 MiB. What is over it is taken from the
+    /// topics without members, as with [`idle_topics`](Self::idle_topics), and then from the topic that
+    /// speaks: no topic costs another one that has members its history.
+    pub total_bytes: usize,
     /// Topics without members whose history is kept all the same; default 1,000. The one that has been
     /// without members for the longest time is forgotten first, and counted in
     /// [`HubStats::forgotten`].
@@ -71,7 +76,7 @@ pub struct HistoryLimits {
 
 impl Default for HistoryLimits {
     fn default() -> Self {
-        Self { messages: 100, bytes: 1 << 20, idle_topics: 1_000 }
+        Self { messages: 100, bytes: 1 << 20, total_bytes: 256 << 20, idle_topics: 1_000 }
     }
 }
 

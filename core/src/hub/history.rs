@@ -67,10 +67,17 @@ impl Recorded {
         Some(SharedFrame { frame: serializer.encode_from_server(&message).ok()?, key })
     }
 
-    fn len(&self) -> usize {
-        self.frame.frame.len() + self.frame.key.as_ref().map_or(0, |key| key.as_bytes().len())
+    /// What it counts.
+    fn bytes(&self) -> usize {
+        let key = self.frame.key.as_ref().map_or(0, |key| key.as_bytes().len());
+        self.frame.frame.len() + key + PLACE_BYTES
     }
 }
+
+/// What a message counts beside its content.
+const PLACE_BYTES: usize = 128;
+
+const _: () = assert!(size_of::<Recorded>() <= PLACE_BYTES, "a message counts for less than it is");
 
 /// The messages of one topic that are kept, and how many there have been.
 #[derive(Debug)]
@@ -93,12 +100,21 @@ impl Log {
         // The frame is our own already; the key may be a slice of whatever brought it.
         let frame = SharedFrame { frame: frame.frame.clone(), key: frame.key.as_ref().map(Text::detach) };
         let message = Recorded { offset: self.offset, frame };
-        self.bytes += message.len();
+        self.bytes += message.bytes();
         self.messages.push_back(message);
-        while self.messages.len() > limits.messages || self.bytes > limits.bytes {
-            self.bytes -= self.messages.pop_front().map_or(self.bytes, |oldest| oldest.len());
-        }
+        self.shrink(limits.messages, limits.bytes);
         self.offset
+    }
+
+    /// Forgets the oldest messages, until there are no more than these and of no more bytes.
+    pub(super) fn shrink(&mut self, messages: usize, bytes: usize) {
+        while self.messages.len() > messages || self.bytes > bytes {
+            self.bytes -= self.messages.pop_front().map_or(self.bytes, |oldest| oldest.bytes());
+        }
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn after(&self, position: &Position) -> History {
@@ -118,8 +134,7 @@ impl Log {
     }
 }
 
-/// The histories of topics that nobody is in, up to a number of them. The one that was put here first
-/// makes room.
+/// The histories of topics that nobody is in.
 #[derive(Debug, Default)]
 pub(super) struct Archive {
     logs: BTreeMap<Text, (u64, Log)>,
@@ -129,18 +144,20 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    /// How many were forgotten.
-    pub(super) fn put(&mut self, topic: Text, log: Log, limits: &HistoryLimits) -> u64 {
+    pub(super) fn put(&mut self, topic: Text, log: Log) {
         self.last += 1;
         self.order.insert(self.last, topic.clone());
         self.logs.insert(topic, (self.last, log));
-        let mut forgotten = 0;
-        while self.order.len() > limits.idle_topics {
-            let Some((_, topic)) = self.order.pop_first() else { break };
-            self.logs.remove(topic.as_bytes());
-            forgotten += 1;
-        }
-        forgotten
+    }
+
+    /// Takes out the one that was put here first.
+    pub(super) fn pop(&mut self) -> Option<Log> {
+        let (_, topic) = self.order.pop_first()?;
+        self.logs.remove(topic.as_bytes()).map(|(_, log)| log)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.logs.len()
     }
 
     pub(super) fn take(&mut self, topic: &Text) -> Option<Log> {
@@ -156,9 +173,10 @@ impl Archive {
     pub(super) fn get_mut(&mut self, topic: &Text) -> Option<&mut Log> {
         self.logs.get_mut(topic.as_bytes()).map(|(_, log)| log)
     }
+
     #[cfg(test)]
-    pub(super) fn topics(&self) -> usize {
+    pub(super) fn logs(&self) -> impl Iterator<Item = &Log> {
         assert_eq!(self.logs.len(), self.order.len());
-        self.logs.len()
+        self.logs.values().map(|(_, log)| log)
     }
 }

@@ -62,6 +62,8 @@ pub struct Hub<M> {
     /// Ordered, and not hashed, because strangers choose the names.
     names: BTreeMap<Text, Key>,
     archive: Archive,
+    /// Of all histories.
+    kept_bytes: usize,
     refs: Refs,
     stats: HubStats,
 }
@@ -104,6 +106,7 @@ impl<M> Hub<M> {
             topics: Slab::new(),
             names: BTreeMap::new(),
             archive: Archive::default(),
+            kept_bytes: 0,
             refs: Refs::new(seed),
             stats: HubStats::default(),
         }

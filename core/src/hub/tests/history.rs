@@ -10,7 +10,17 @@ use crate::phoenix::SharedFrame;
 const ROOM: Text = Text::from_static("room");
 
 fn keeping(messages: usize, bytes: usize, idle_topics: usize) -> Hub<u32> {
-    Hub::new(HubConfig { history: Some(HistoryLimits { messages, bytes, idle_topics }), ..HubConfig::default() }, 7)
+    within(HistoryLimits { messages, bytes, idle_topics, ..HistoryLimits::default() })
+}
+
+fn within(limits: HistoryLimits) -> Hub<u32> {
+    Hub::new(HubConfig { history: Some(limits), ..HubConfig::default() }, 7)
+}
+
+/// What all histories count, added up.
+fn kept_bytes(hub: &Hub<u32>) -> usize {
+    let open = hub.topics.iter().filter_map(|(_, topic)| topic.log.as_ref());
+    open.chain(hub.archive.logs()).map(Log::bytes).sum()
 }
 
 fn say(hub: &mut Hub<u32>, topic: &Text, n: u64) -> Option<u64> {
@@ -80,7 +90,29 @@ fn the_history_that_was_without_members_the_longest_is_forgotten_first() {
     }
     let recovered = [0, 1, 2].map(|n| hub.history_after(&topics[n], &positions[n]).unwrap().recovered);
     assert_eq!(recovered, [true, false, true]);
-    assert_eq!((hub.archive.topics(), hub.stats().forgotten), (0, 1));
+    assert_eq!((hub.archive.len(), hub.stats().forgotten), (0, 1));
+}
+
+#[test]
+fn all_histories_together_are_bounded_and_cost_no_topic_with_members_its_own() {
+    let message = 128 + r#"[null,null,"a","n",1]"#.len();
+    let mut hub = within(HistoryLimits { total_bytes: 3 * message, ..HistoryLimits::default() });
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(topic);
+    let in_c = hub.join(&c, Serializer::V2, 0).unwrap();
+    let of = |hub: &Hub<u32>, topic| hub.history_last(topic, 9).map(|history| said(&history));
+    for name in [&a, &b, &c] {
+        say(&mut hub, name, 1);
+    }
+    assert_eq!([&a, &b, &c].map(|name| of(&hub, name)), [(); 3].map(|()| Some(vec![1])));
+    say(&mut hub, &c, 2);
+    assert_eq!([&a, &b, &c].map(|name| of(&hub, name)), [None, Some(vec![1]), Some(vec![1, 2])]);
+    (3..=5).for_each(|n| _ = say(&mut hub, &c, n));
+    assert_eq!((of(&hub, &b), of(&hub, &c), hub.stats().forgotten), (None, Some(vec![3, 4, 5]), 2));
+
+    hub.join(&d, Serializer::V2, 0).unwrap();
+    assert_eq!((say(&mut hub, &d, 1), of(&hub, &d)), (Some(1), Some(vec![])));
+    drop(hub.leave(in_c));
+    assert_eq!((say(&mut hub, &d, 2), of(&hub, &d), of(&hub, &c)), (Some(2), Some(vec![2]), None));
 }
 
 #[test]
@@ -139,7 +171,8 @@ fn op() -> impl Strategy<Value = Op> {
 proptest! {
     #[test]
     fn a_recovery_is_everything_since_or_nothing(ops in prop::collection::vec(op(), 0..120)) {
-        let mut hub = keeping(5, 300, 2);
+        let limits = HistoryLimits { messages: 5, bytes: 800, total_bytes: 1_500, idle_topics: 2 };
+        let mut hub = within(limits);
         let topics = ["a", "b", "c", "d"].map(topic);
         let mut ids = [(); 4].map(|()| Vec::new());
         // Every position that there ever was, with how many messages of its topic had been said by then.
@@ -168,11 +201,12 @@ proptest! {
             for (n, name) in topics.iter().enumerate() {
                 if let Some(History { position, messages, .. }) = hub.history_last(name, usize::MAX) {
                     prop_assert!(messages.len() <= 5);
-                    prop_assert!(messages.iter().map(|m| m.frame(Serializer::V2).unwrap().frame.len()).sum::<usize>() <= 300);
+                    prop_assert!(messages.iter().map(|m| m.frame(Serializer::V2).unwrap().frame.len()).sum::<usize>() <= 800);
                     positions[n].push((position, spoken[n].len()));
                 }
             }
-            prop_assert!(hub.archive.topics() <= 2);
+            prop_assert!(hub.archive.len() <= 2);
+            prop_assert!(hub.kept_bytes == kept_bytes(&hub) && hub.kept_bytes <= 1_500);
         }
     }
 }
