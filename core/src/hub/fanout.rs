@@ -43,7 +43,10 @@ impl Broadcast {
     }
 
     pub(super) fn into_said(self, topic: Text) -> Said {
-        Said { message: Message::new(topic, self.event, self.payload), key: self.key }
+        // The frame is going to be our own; the key may be a slice of whatever brought it, which must not wait
+        // in outboxes and histories with it.
+        let key = self.key.as_ref().map(Text::detach);
+        Said { message: Message::new(topic, self.event, self.payload), key }
     }
 }
 

@@ -97,9 +97,7 @@ impl Log {
     /// The number that the message has.
     pub(super) fn record(&mut self, frame: &SharedFrame, limits: &HistoryLimits) -> u64 {
         self.offset += 1;
-        // The frame is our own already; the key may be a slice of whatever brought it.
-        let frame = SharedFrame { frame: frame.frame.clone(), key: frame.key.as_ref().map(Text::detach) };
-        let message = Recorded { offset: self.offset, frame };
+        let message = Recorded { offset: self.offset, frame: frame.clone() };
         self.bytes += message.bytes();
         self.messages.push_back(message);
         self.shrink(limits.messages, limits.bytes);

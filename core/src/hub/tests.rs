@@ -128,3 +128,14 @@ fn a_key_goes_with_the_frame_to_everybody() {
     assert_eq!(keys, [Some(topic("cursor:ann")), Some(topic("cursor:ann"))]);
     assert!(hub.broadcast(&room, shout()).all(|(_, shared)| shared.key.is_none()));
 }
+
+#[test]
+fn a_key_keeps_nothing_alive_that_it_was_cut_out_of() {
+    let mut hub = hub();
+    let room = topic("room");
+    hub.join(&room, Serializer::V2, 0).unwrap();
+    let inbound = Bytes::from(alloc::vec![b'x'; 1_000]);
+    let key = Text::assume_utf8(inbound.slice(..3));
+    let told: Vec<_> = hub.broadcast(&room, shout().key(key)).collect();
+    assert_eq!((told[0].1.key.as_deref(), inbound.is_unique()), (Some("xxx"), true));
+}
