@@ -29,6 +29,9 @@ use crate::served::{Ears, Served, ServerPump, served};
 
 /// What the application has not finished, or not begun, before the socket is not read any more.
 const UNFINISHED: usize = 256;
+/// The same in bytes: twice what a message may have by default, so that one that takes its time does not
+/// keep heartbeats from being answered.
+const UNFINISHED_BYTES: usize = 32 << 20;
 
 /// One client, until it is gone and the application has heard of it.
 pub(super) async fn converse<R: Runtime>(
@@ -64,6 +67,8 @@ pub(super) struct Conversation {
     running: FuturesUnordered<BoxFuture<Finished>>,
     /// The calls that wait in all channels.
     waiting: usize,
+    /// The bytes of all that the application has not finished.
+    held: usize,
     /// When the client's token expires, once that is soon.
     expires_at: Option<Timestamp>,
 }
@@ -77,9 +82,19 @@ struct Attendee {
 }
 
 enum Finished {
-    Join { join: JoinId, seat: Arc<Seat>, ask: Option<Ask>, verdict: Option<Result<Guest, Refusal>> },
-    Call { id: ServerChannelId, reply: Option<ReplyTo>, called: Called },
+    Join { join: JoinId, seat: Arc<Seat>, ask: Option<Ask>, bytes: usize, verdict: Option<Result<Guest, Refusal>> },
+    Call { id: ServerChannelId, reply: Option<ReplyTo>, bytes: usize, called: Called },
     Left,
+}
+
+impl Finished {
+    /// The channel that may have more to hear.
+    const fn called(&self) -> Option<ServerChannelId> {
+        match self {
+            Self::Call { id, .. } => Some(*id),
+            Self::Join { .. } | Self::Left => None,
+        }
+    }
 }
 
 impl Conversation {
@@ -94,6 +109,7 @@ impl Conversation {
             joining: FuturesUnordered::new(),
             running: FuturesUnordered::new(),
             waiting: 0,
+            held: 0,
             expires_at: None,
         }
     }
@@ -136,8 +152,11 @@ impl Conversation {
         let seat = Seat::new(topic, self.peer.clone(), self.identity.clone(), self.server.rooms.clone());
         let seat = Arc::new(seat);
         let ask = if self.server.rooms.keeps_history() { Ask::of(&payload) } else { None };
+        let bytes = payload.len();
+        self.held += bytes;
         let joining = route.join(seat.clone(), payload);
-        let mut joining = joining.map(|verdict| Finished::Join { join, seat, ask, verdict }).boxed();
+        let joining = joining.map(move |verdict| Finished::Join { join, seat, ask, bytes, verdict });
+        let mut joining = joining.boxed();
         match joining.poll_unpin(cx) {
             Poll::Ready(finished) => self.finish(cx, finished),
             Poll::Pending => self.joining.push(joining),
@@ -191,26 +210,30 @@ impl Conversation {
     /// Lets the channel hear it now, or after what it is busy with.
     fn call(&mut self, cx: &mut Context<'_>, id: ServerChannelId, call: Call, reply: Option<ReplyTo>) {
         let Some(attendee) = self.channels.get_mut(&id) else { return };
-        attendee.calls.push_back((call, reply));
         self.waiting += 1;
+        self.held += call.bytes();
+        attendee.calls.push_back((call, reply));
         self.go_on(cx, id);
     }
 
+    /// Lets the channel hear what waits for it, until it is busy.
     fn go_on(&mut self, cx: &mut Context<'_>, id: ServerChannelId) {
-        let Some(attendee) = self.channels.get_mut(&id) else { return };
-        if attendee.calls.is_empty() {
-            return;
+        while let Some(calling) = self.next_call(id) {
+            self.start(cx, calling);
         }
-        let Some(channel) = attendee.channel.take() else { return };
-        let Some((call, reply)) = attendee.calls.pop_front() else { return };
+    }
+
+    fn next_call(&mut self, id: ServerChannelId) -> Option<BoxFuture<Finished>> {
+        let attendee = self.channels.get_mut(&id).filter(|attendee| !attendee.calls.is_empty())?;
+        let channel = attendee.channel.take()?;
+        let (call, reply) = attendee.calls.pop_front()?;
         self.waiting -= 1;
-        let calling = if matches!(call, Call::Leave { .. }) {
+        if matches!(call, Call::Leave { .. }) {
             self.forget(id);
-            channel.call(call).map(|_| Finished::Left).boxed()
-        } else {
-            channel.call(call).map(move |called| Finished::Call { id, reply, called }).boxed()
-        };
-        self.start(cx, calling);
+            return Some(channel.call(call).map(|_| Finished::Left).boxed());
+        }
+        let bytes = call.bytes();
+        Some(channel.call(call).map(move |called| Finished::Call { id, reply, bytes, called }).boxed())
     }
 
     /// Most answers are there at once, and cost no place among the running.
@@ -225,31 +248,44 @@ impl Conversation {
         }
     }
 
+    /// Leaves it to the caller to let the channel go on: calls that wait are heard one after the other, and
+    /// not one inside of the other.
     fn finish(&mut self, cx: &mut Context<'_>, finished: Finished) {
         match finished {
-            Finished::Join { join, seat, ask, verdict: Some(Ok(guest)) } => self.let_in(cx, join, seat, ask, guest),
-            Finished::Join { join, verdict: Some(Err(refusal)), .. } => self.refuse_join(join, refusal),
-            Finished::Join { join, seat, verdict: None, .. } => {
-                self.report_crash(&seat.topic, "it panicked at a join".into());
-                // What Phoenix says of a join that crashed.
-                self.refuse_join(join, Refusal::reason("join crashed"));
-            }
-            Finished::Call { id, reply, called } => match called {
-                Called::Done { channel, answer } => {
-                    self.answer(reply, answer);
-                    if let Some(attendee) = self.channels.get_mut(&id) {
-                        attendee.channel = Some(channel);
+            Finished::Join { join, seat, ask, bytes, verdict } => {
+                self.held -= bytes;
+                match verdict {
+                    Some(Ok(guest)) => self.let_in(cx, join, seat, ask, guest),
+                    Some(Err(refusal)) => self.refuse_join(join, refusal),
+                    None => {
+                        self.report_crash(&seat.topic, "it panicked at a join".into());
+                        // What Phoenix says of a join that crashed.
+                        self.refuse_join(join, Refusal::reason("join crashed"));
                     }
-                    self.go_on(cx, id);
                 }
-                Called::Crashed { channel, error } => {
-                    self.crash(id, error.0.to_string());
-                    let leaving = channel.call(Call::Leave { reason: Leave::Crashed });
-                    self.start(cx, leaving.map(|_| Finished::Left).boxed());
-                }
-                Called::Panicked => self.crash(id, "it panicked".into()),
-            },
+            }
+            Finished::Call { id, reply, bytes, called } => {
+                self.held -= bytes;
+                self.finish_call(cx, id, reply, called);
+            }
             Finished::Left => {}
+        }
+    }
+
+    fn finish_call(&mut self, cx: &mut Context<'_>, id: ServerChannelId, reply: Option<ReplyTo>, called: Called) {
+        match called {
+            Called::Done { channel, answer } => {
+                self.answer(reply, answer);
+                if let Some(attendee) = self.channels.get_mut(&id) {
+                    attendee.channel = Some(channel);
+                }
+            }
+            Called::Crashed { channel, error } => {
+                self.crash(id, error.0.to_string());
+                let leaving = channel.call(Call::Leave { reason: Leave::Crashed });
+                self.start(cx, leaving.map(|_| Finished::Left).boxed());
+            }
+            Called::Panicked => self.crash(id, "it panicked".into()),
         }
     }
 
@@ -299,6 +335,7 @@ impl Conversation {
     fn forget(&mut self, id: ServerChannelId) -> Option<Attendee> {
         let attendee = self.channels.remove(&id)?;
         self.waiting -= attendee.calls.len();
+        self.held -= attendee.calls.iter().map(|(call, _)| call.bytes()).sum::<usize>();
         Some(attendee)
     }
 }
@@ -320,8 +357,9 @@ impl Bridge<Served> for Conversation {
     fn poll_ready(&mut self, cx: &mut Context<'_>, session: &Served) -> Poll<()> {
         self.ears.open(cx);
         let unfinished = self.waiting + self.joining.len() + self.running.len();
+        let has_room = unfinished < UNFINISHED && self.held < UNFINISHED_BYTES;
         // The end is heard at once: some of that is nobody's any more.
-        if unfinished < UNFINISHED || session.connection().is_none() { Poll::Ready(()) } else { Poll::Pending }
+        if has_room || session.connection().is_none() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn deliver(&mut self, _: &mut Served, _: Timestamp, event: ServerEvent) {
@@ -349,7 +387,11 @@ impl Bridge<Served> for Conversation {
                     _ => break,
                 },
             };
+            let called = finished.called();
             self.finish(cx, finished);
+            if let Some(id) = called {
+                self.go_on(cx, id);
+            }
             moved = true;
         }
         self.ears.keep_going(!self.running.is_empty());

@@ -31,6 +31,16 @@ pub(super) enum Call {
     Leave { reason: Leave },
 }
 
+impl Call {
+    /// How much of the client's it keeps.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Event { event, payload } => event.len() + payload.len(),
+            Self::Joined | Self::Expiring { .. } | Self::Leave { .. } => 0,
+        }
+    }
+}
+
 /// A channel and its socket. Each call takes it and gives it back, so that the future in between
 /// owns all it needs.
 pub(super) trait AnyChannel: Send {

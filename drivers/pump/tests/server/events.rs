@@ -1,7 +1,13 @@
 //! What clients push: in which order it is heard, what it is answered, and what a failure costs.
 
-use rejoin_core::phoenix::PushOutcome;
+use std::sync::Mutex;
 
+use futures_lite::future::yield_now;
+use rejoin_core::phoenix::PushOutcome;
+use rejoin_core::{Payload, Text};
+use rejoin_pump::server::{Answer, Channel, Crash, Joined, Refusal, Socket};
+
+use crate::app::App;
 use crate::lab::{Lab, json, ok, over_both_transports, secs};
 
 over_both_transports! {
@@ -129,4 +135,63 @@ fn a_client_that_pushes_more_than_its_channel_hears_is_not_read_and_loses_nothin
     for (n, reply) in replies[1..].iter().enumerate() {
         assert!(reply.starts_with(&format!(r#"["room:1","{n}","#)), "{n}: {reply}");
     }
+}
+
+/// Where on the stack each event was heard.
+static HEARD_AT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+struct Diver;
+
+impl Channel for Diver {
+    type App = App;
+
+    async fn join(_: &Text, _: Payload, _: &Socket<App>) -> Result<Joined<Self>, Refusal> {
+        Ok(Joined::new(Self))
+    }
+
+    async fn event(&mut self, event: Text, _: Payload, _: &Socket<App>) -> Result<Answer, Crash> {
+        if event == "wait" {
+            yield_now().await;
+        }
+        let here = 0u8;
+        HEARD_AT.lock().unwrap().push(std::ptr::from_ref(&here).addr());
+        Ok(Answer::None)
+    }
+}
+
+#[test]
+fn events_that_waited_take_no_more_of_the_stack_the_more_they_are() {
+    let mut lab = Lab::with(|endpoint| endpoint.channel::<Diver>("deep"));
+    let mut socket = lab.socket();
+    socket.join(&mut lab, "deep");
+    for event in std::iter::once("wait").chain([""; 100]) {
+        assert!(socket.says_at_once(&format!(r#"["deep","1","deep","{event}",{{}}]"#)));
+    }
+    lab.rig.settle();
+    let heard_at = HEARD_AT.lock().unwrap();
+    assert_eq!(heard_at.len(), 101);
+    let depth = heard_at[1].abs_diff(heard_at[100]);
+    assert!(depth < 10_000, "the last one was heard {depth} bytes deeper than the second");
+}
+
+/// 32 MiB of unfinished business, and no message on top of them.
+#[test]
+fn large_messages_for_channels_that_are_busy_are_not_read_without_end() {
+    let mut lab = Lab::new();
+    let mut socket = lab.socket();
+    for topic in ["room:1", "room:2"] {
+        socket.join(&mut lab, topic);
+        socket.push(&mut lab, topic, "w", "wait", "{}");
+    }
+    let large = format!(r#"["room:1",null,"room:1","quiet","{}"]"#, "x".repeat(2 << 20));
+    let said = std::iter::repeat_n((), 256).take_while(|()| socket.says(&mut lab, &large)).count();
+    assert_eq!(said, 16);
+    lab.app.log();
+    lab.app.open_gate();
+    lab.app.open_gate();
+    lab.rig.settle();
+    let heard = lab.app.log();
+    assert_eq!(heard.iter().filter(|line| line.starts_with("quiet")).count(), said, "nothing is lost");
+    assert!(socket.says(&mut lab, r#"["room:2","e","room:2","echo",1]"#), "it is read again");
+    assert_eq!(socket.hear(&mut lab).last(), Some(&ok("room:2", "e", "1")));
 }

@@ -70,15 +70,19 @@ impl Lab {
 
     /// Runs a future of the test until it resolves, in no time.
     pub(crate) fn wait<T>(&mut self, future: impl Future<Output = T>) -> T {
+        self.try_wait(future).expect("what it waits for comes")
+    }
+
+    fn try_wait<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         for _ in 0..MOST_STEPS {
             self.rig.settle();
             if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 self.rig.settle();
-                return value;
+                return Some(value);
             }
         }
-        panic!("what it waits for does not come");
+        None
     }
 
     pub(crate) fn advance(&mut self, by: Duration) {
@@ -229,6 +233,11 @@ impl Raw {
 
     pub(crate) fn ping(&mut self, lab: &mut Lab) {
         lab.wait(self.websocket.send(Message::Ping(Bytes::new()))).expect("the server listens");
+    }
+
+    /// Says it if the server reads it.
+    pub(crate) fn says(&mut self, lab: &mut Lab, frame: &str) -> bool {
+        lab.try_wait(self.websocket.send(Message::text(frame))).is_some()
     }
 
     /// Says it if the server listens; what it has said before may still be on its way.
