@@ -124,7 +124,7 @@ impl Conversation {
                 let seat = self.channels.get(&channel).map(|attendee| &attendee.seat);
                 if let Some(seat) = seat {
                     // A diff may have been among them. This may be dropped again, which is told again.
-                    self.server.rooms.repeat_presence_state(&seat.topic, &self.peer, channel);
+                    seat.repeat_presence_state();
                 }
                 let topic = seat.map(|seat| seat.topic.clone());
                 self.server.report(Report::Dropped { conn: self.peer.conn(), topic, messages });

@@ -136,16 +136,11 @@ impl Rooms {
         peer.push(channel, "presence_state", hub.presence_state(topic))
     }
 
-    /// Topics, members, and messages that were not sent because a serializer cannot say them.
-    /// To a client that knows who is present, unless nobody is.
-    pub(super) fn repeat_presence_state(&self, topic: &Text, peer: &Peer, channel: ServerChannelId) {
-        let hub = self.hub();
-        if hub.presence(topic).next().is_some() {
-            // One that is gone needs none.
-            let _ = peer.push(channel, "presence_state", hub.presence_state(topic));
-        }
+    pub(super) fn has_presence(&self, topic: &Text) -> bool {
+        self.hub().presence(topic).next().is_some()
     }
 
+    /// Topics, members, and messages that were not sent because a serializer cannot say them.
     pub(super) fn counts(&self) -> (usize, usize, u64) {
         let hub = self.hub();
         (hub.topic_count(), hub.total_members(), hub.stats().skipped)

@@ -1,6 +1,7 @@
 //! What an application holds of one client in one topic.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rejoin_core::auth::Claims;
@@ -31,6 +32,8 @@ pub(super) struct Seat {
     pub(super) rooms: Arc<Rooms>,
     /// Where it sits, from its being let in until it is gone.
     pub(super) taken: Mutex<Option<(ServerChannelId, MemberId)>>,
+    /// It was told who is present.
+    pub(super) knows_presence: AtomicBool,
 }
 
 impl<A> Socket<A> {
@@ -123,8 +126,7 @@ impl<A> Socket<A> {
     /// # Errors
     /// If the client is not in the topic.
     pub fn push_presence_state(&self) -> Result<(), ServerPushError> {
-        let (channel, _) = self.seat.taken().ok_or(ServerPushError::Stale)?;
-        self.seat.rooms.push_presence_state(&self.seat.topic, &self.seat.peer, channel)
+        self.seat.push_presence_state()
     }
 
     /// Who is present in the topic, as `presence_state` says it.
@@ -167,7 +169,7 @@ impl<A> fmt::Debug for Socket<A> {
 
 impl Seat {
     pub(super) fn new(topic: Text, peer: Peer, identity: Arc<Identity>, rooms: Arc<Rooms>) -> Self {
-        Self { topic, peer, identity, rooms, taken: Mutex::new(None) }
+        Self { topic, peer, identity, rooms, taken: Mutex::new(None), knows_presence: AtomicBool::new(false) }
     }
 
     pub(super) fn take(&self, channel: ServerChannelId, member: MemberId) {
@@ -179,6 +181,20 @@ impl Seat {
         let taken = lock(&self.taken).take();
         if let Some((_, member)) = taken {
             self.rooms.leave(member);
+        }
+    }
+
+    fn push_presence_state(&self) -> Result<(), ServerPushError> {
+        let (channel, _) = self.taken().ok_or(ServerPushError::Stale)?;
+        self.knows_presence.store(true, Ordering::Relaxed);
+        self.rooms.push_presence_state(&self.topic, &self.peer, channel)
+    }
+
+    /// The same to a client that may have missed a diff, if it keeps book at all.
+    pub(super) fn repeat_presence_state(&self) {
+        if self.knows_presence.load(Ordering::Relaxed) || self.rooms.has_presence(&self.topic) {
+            // One that is gone needs none.
+            let _ = self.push_presence_state();
         }
     }
 

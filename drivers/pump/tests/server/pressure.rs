@@ -148,6 +148,31 @@ fn a_stuck_reader_that_missed_who_came_is_told_anew_who_is_there() {
     }
 }
 
+#[test]
+fn a_stuck_reader_that_missed_the_last_one_go_is_told_that_nobody_is_there() {
+    for topic in ["newest:1", "oldest:1"] {
+        let mut lab = lab();
+        let (mut stuck, mut ann) = (member(&mut lab, topic), member(&mut lab, topic));
+        ann.push(&mut lab, topic, "9", "track", r#"{"key":"ann","meta":{}}"#);
+        stuck.push(&mut lab, topic, "9", "state", "{}");
+        assert!(stuck.hear(&mut lab).iter().any(|line| line.contains(r#""presence_state",{"ann""#)));
+        let burst = |lab: &Lab| {
+            for n in 0..MESSAGES / 4 {
+                lab.server.broadcast(topic, "news", Payload::json(&n).unwrap());
+            }
+        };
+        burst(&lab);
+        ann.push(&mut lab, topic, "9", "untrack", r#"{"key":"ann"}"#);
+        burst(&lab);
+        lab.advance(secs(1));
+        let mut heard = stuck.hear(&mut lab);
+        lab.advance(secs(1));
+        heard.extend(stuck.hear(&mut lab));
+        let last = heard.iter().rfind(|line| line.contains(r#""presence_"#)).expect("it hears of it");
+        assert!(last.contains(r#""presence_state",{}"#), "{topic}: {last}");
+    }
+}
+
 /// What the reports say was dropped.
 fn told(lab: &Lab) -> usize {
     let dropped = lab.reports().into_iter().filter(|report| report.contains("were dropped"));
