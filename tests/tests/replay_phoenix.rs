@@ -21,7 +21,8 @@ const NOT_DRIVEN: [(&str, &str); 12] = [
     ("vsn_0_9", "a vsn that nobody speaks"),
 ];
 
-/// Conversations that one server session alone cannot have, and why.
+/// Conversations that one server session alone cannot have, and why. A whole server has them in the tests of
+/// rejoin-pump (`server/recorded.rs`).
 const NOT_SERVED: [(&str, &str); 19] = [
     ("auth_token_longpoll", "long-poll: told again with its own half"),
     ("auth_token_ws_bad", "refused at the upgrade"),

@@ -178,6 +178,26 @@ fn a_farewell_is_said_whole_wherever_the_end_comes_from() {
     assert_eq!(lab.app.log().last().map(String::as_str), Some("leave room:lingering Left"));
 }
 
+/// Its channel has more to hear than it is read for, and is in no hurry.
+#[test]
+fn a_client_that_is_gone_is_in_no_topic_however_much_its_channel_is_yet_to_hear() {
+    let mut lab = Lab::new();
+    let mut socket = lab.socket();
+    socket.join(&mut lab, "room:1");
+    for _ in 0..300 {
+        socket.push(&mut lab, "room:1", "1", "wait", "{}");
+    }
+    drop(socket);
+    lab.advance(secs(59));
+    assert_eq!(lab.standing(), [1, 0, 1, 1], "nobody reads that it has gone");
+    lab.live(4);
+    assert_eq!(lab.standing(), [1, 0, 0, 0]);
+    (0..300).for_each(|_| lab.app.open_gate());
+    lab.rig.settle();
+    assert_eq!(lab.standing(), [0; 4]);
+    assert_eq!(lab.app.log().last().map(String::as_str), Some("leave room:1 Left"));
+}
+
 #[test]
 fn a_leave_of_a_busy_channel_is_answered_at_once() {
     let mut lab = Lab::new();
