@@ -60,7 +60,8 @@ impl UnsupportedVsn {
 
 impl fmt::Display for UnsupportedVsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "vsn {} is not supported; 1.0.0 and 2.0.0 are", self.0)
+        // A stranger's words, which shall not write lines of their own into a log.
+        write!(f, "vsn {} is not supported; 1.0.0 and 2.0.0 are", self.0.escape_debug())
     }
 }
 
@@ -100,6 +101,8 @@ mod tests {
         }
         let error = "3.0.0".parse::<Serializer>().unwrap_err();
         assert_eq!(error.to_string(), "vsn 3.0.0 is not supported; 1.0.0 and 2.0.0 are");
+        let error = serializer_of("/socket/websocket?vsn=3%0A2026-01-01%20all%20is%20well").unwrap_err();
+        assert_eq!(error.to_string(), r"vsn 3\n2026-01-01 all is well is not supported; 1.0.0 and 2.0.0 are");
         assert_eq!("9".repeat(99).parse::<Serializer>().unwrap_err().0.len(), 32);
     }
 }
