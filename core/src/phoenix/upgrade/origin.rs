@@ -15,6 +15,10 @@ pub enum OriginPolicy {
     /// Pages of the host and port that the request is for, as its header `Host` says (the default).
     /// The default ports of `http` and `https` are understood; other schemes have no such pages. A
     /// proxy has to pass `Host` on as it came.
+    ///
+    /// A page may give its own name the address of any server, this one's as well, and is then of the
+    /// same host (DNS rebinding). A server that lets in whoever reaches it, such as one without tokens in
+    /// a private network, is safe from other pages only with a [`List`](Self::List).
     #[default]
     SameHost,
     /// Pages of these origins.
