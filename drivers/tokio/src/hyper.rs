@@ -36,8 +36,9 @@ use crate::server::Server;
 /// router's business; [`ServerOptions::path`](crate::server::ServerOptions::path) does not count here.
 ///
 /// A WebSocket needs HTTP/1.1 and a connection that hyper serves with upgrades, as axum does; its
-/// client is then served in a task of its own, spawned with [`tokio::spawn`]. Long-poll works over every
-/// version. The largest body is the one of [`LongPollConfig`](crate::core::phoenix::LongPollConfig), and a
+/// client is then served in a task of its own, spawned with [`tokio::spawn`]. Axum's feature `http2`
+/// invites browsers to open WebSockets over HTTP/2 where they can, which is answered with 405. Long-poll
+/// works over every version. The largest body is the one of [`LongPollConfig`](crate::core::phoenix::LongPollConfig), and a
 /// client has 30 seconds for it.
 ///
 /// hyper drops the future when its client hangs up, unless it was told to allow half-closed
