@@ -75,6 +75,15 @@ impl Host {
         }
     }
 
+    /// A host whose client has joined `room:a` under vsn 2.0.0 and join_ref 1.
+    #[must_use]
+    pub fn joined() -> Self {
+        let mut host = Self::new(Serializer::V2);
+        host.client(r#"["1","1","room:a","phx_join",{}]"#);
+        host.take();
+        host
+    }
+
     /// The client sends text.
     pub fn client(&mut self, text: &str) {
         self.client_frame(Frame::Text(text.into()));

@@ -11,14 +11,6 @@ const fn secs(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
-/// A host with `room:a` joined under join_ref 1.
-fn joined() -> Host {
-    let mut host = Host::new(Serializer::V2);
-    host.client(r#"["1","1","room:a","phx_join",{}]"#);
-    host.take();
-    host
-}
-
 #[test]
 fn a_heartbeat_is_answered_with_its_ref() {
     let mut host = Host::new(Serializer::V2);
@@ -31,7 +23,7 @@ fn a_heartbeat_is_answered_with_its_ref() {
 
 #[test]
 fn a_silent_client_is_closed_with_1002_and_only_its_frames_count() {
-    let mut host = joined();
+    let mut host = Host::joined();
     host.advance(secs(59));
     let id = host.channels["room:a"];
     host.session.push(host.now, id, "news", Payload::EMPTY).unwrap();
@@ -47,7 +39,7 @@ fn a_silent_client_is_closed_with_1002_and_only_its_frames_count() {
 
 #[test]
 fn heartbeats_keep_a_client_alive() {
-    let mut host = joined();
+    let mut host = Host::joined();
     for _ in 0..20 {
         host.advance(secs(59));
         host.client(r#"[null,"7","phoenix","heartbeat",{}]"#);
@@ -57,7 +49,7 @@ fn heartbeats_keep_a_client_alive() {
 
 #[test]
 fn a_close_that_nobody_answers_becomes_a_drop() {
-    let mut host = joined();
+    let mut host = Host::joined();
     host.session.close(host.now, 1012, "restart");
     host.drain();
     assert_eq!(host.ends, [Some(1012)]);
@@ -70,7 +62,7 @@ fn a_close_that_nobody_answers_becomes_a_drop() {
 
 #[test]
 fn a_leave_is_answered_before_the_channel_is_closed() {
-    let mut host = joined();
+    let mut host = Host::joined();
     host.client(r#"["1","2","room:a","phx_leave",{}]"#);
     let expected =
         [r#"["1","2","room:a","phx_reply",{"status":"ok","response":{}}]"#, r#"["1","1","room:a","phx_close",{}]"#];
@@ -87,7 +79,7 @@ fn a_leave_of_an_unjoined_topic_is_ok() {
 
 #[test]
 fn messages_of_an_earlier_lifetime_are_ignored() {
-    let mut host = joined();
+    let mut host = Host::joined();
     host.client(r#"["2","2","room:a","phx_join",{}]"#);
     host.take();
     host.client(r#"["1","3","room:a","ping",{"stale":true}]"#);
@@ -141,7 +133,7 @@ fn a_malformed_frame_closes_the_socket_with_1011() {
         binary(&[3, 0, 0, 0, 0, 0, 0]),
         binary(b"\x00\x01\x01\x01\x0111\xffe"),
     ] {
-        let mut host = joined();
+        let mut host = Host::joined();
         host.client_frame(frame.clone());
         assert_eq!((host.malformed, &host.ends[..]), (1, &[Some(1011)][..]), "{:?}", frame.as_bytes());
         assert_eq!(host.session.stats().malformed, 1);
@@ -189,7 +181,7 @@ fn understanding(serializer: Serializer) -> Host {
 #[test]
 fn user_broadcasts_are_understood_where_the_host_says_so() {
     let frame = Frame::Binary(b"\x03\x01\x01\x06\x01\x00\x0112room:ae{\"a\":1}"[..].into());
-    let mut host = joined();
+    let mut host = Host::joined();
     host.client_frame(frame.clone());
     assert_eq!((host.malformed, host.ends), (1, vec![Some(1011)]));
 
@@ -276,7 +268,7 @@ fn a_crash_is_phx_error_and_an_end_is_phx_close_each_with_the_join_ref() {
         ("crash", r#"["1","1","room:a","phx_error",{"reason":"channel_crash"}]"#),
         ("stop", r#"["1","1","room:a","phx_close",{}]"#),
     ] {
-        let mut host = joined();
+        let mut host = Host::joined();
         host.client(&format!(r#"["1","2","room:a","{event}",{{}}]"#));
         assert_eq!(host.take(), [expected]);
         host.client(r#"["1","3","room:a","ping",{}]"#);
@@ -327,14 +319,14 @@ fn under_vsn_1_bytes_are_refused_both_ways() {
 
 #[test]
 fn binary_pushes_and_replies_keep_their_bytes() {
-    let mut host = joined();
+    let mut host = Host::joined();
     host.client_frame(Frame::Binary(b"\x00\x01\x01\x06\x0412room:apingdata".to_vec().into()));
     assert_eq!(host.sent, [Frame::Binary(b"\x01\x01\x01\x06\x0212room:aokdata".to_vec().into())]);
 }
 
 #[test]
 fn bytes_go_out_as_a_push_with_a_join_ref_and_as_a_broadcast_without() {
-    let mut host = joined();
+    let mut host = Host::joined();
     let (id, bytes) = (host.channels["room:a"], || Payload::binary(b"data"[..].into()));
     host.session.push(host.now, id, "news", bytes()).unwrap();
     let shared = Serializer::V2.encode_from_server(&Message::new("room:a", "news", bytes())).unwrap();
@@ -346,7 +338,7 @@ fn bytes_go_out_as_a_push_with_a_join_ref_and_as_a_broadcast_without() {
 
 #[test]
 fn words_about_other_connections_change_nothing() {
-    let mut host = joined();
+    let mut host = Host::joined();
     let other = ConnId::new(99);
     host.transport(TransportEvent::Closed { conn: other, code: None, reason: "".into() });
     host.transport(TransportEvent::Received { conn: other, frame: Frame::Text("nonsense".into()) });
@@ -356,7 +348,7 @@ fn words_about_other_connections_change_nothing() {
 
 #[test]
 fn the_end_of_a_socket_ends_its_channels_once() {
-    let mut host = joined();
+    let mut host = Host::joined();
     host.client(r#"["2","2","room:b","phx_join",{}]"#);
     host.transport(TransportEvent::Closed { conn: Host::CONN, code: None, reason: "reset".into() });
     host.transport(TransportEvent::Closed { conn: Host::CONN, code: None, reason: "reset".into() });
@@ -367,7 +359,7 @@ fn the_end_of_a_socket_ends_its_channels_once() {
 
 #[test]
 fn a_reply_to_a_channel_that_is_over_is_an_error_of_the_host() {
-    let mut host = joined();
+    let mut host = Host::joined();
     host.answers = false;
     host.client(r#"["1","2","room:a","ping",{}]"#);
     host.client(r#"["1","3","room:a","phx_leave",{}]"#);

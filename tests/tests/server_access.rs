@@ -25,14 +25,6 @@ fn awaiting() -> Host {
     Host::with(config)
 }
 
-/// A host whose client has joined `room:a`.
-fn joined() -> Host {
-    let mut host = Host::new(Serializer::V2);
-    host.client(JOIN);
-    host.take();
-    host
-}
-
 fn close(host: &mut Host, code: u16) -> Option<EndReason> {
     assert_eq!(host.ends, [Some(code)]);
     host.transport(TransportEvent::Closed { conn: Host::CONN, code: Some(code), reason: "".into() });
@@ -100,7 +92,7 @@ fn more_than_is_held_closes_with_1008() {
 
 #[test]
 fn a_token_that_expires_is_warned_of_and_ends_channels_and_socket() {
-    let mut host = joined();
+    let mut host = Host::joined();
     let channel = host.channels["room:a"];
     host.session.authenticate(host.now, at(50));
     host.advance(secs(19));
@@ -117,7 +109,7 @@ fn a_token_that_expires_is_warned_of_and_ends_channels_and_socket() {
 
 #[test]
 fn a_refreshed_token_lives_longer_and_is_warned_of_anew() {
-    let mut host = joined();
+    let mut host = Host::joined();
     host.session.authenticate(host.now, at(40));
     host.advance(secs(20));
     assert_eq!(host.notices.len(), 1);
@@ -135,7 +127,7 @@ fn a_refreshed_token_lives_longer_and_is_warned_of_anew() {
 
 #[test]
 fn a_token_with_little_time_left_is_warned_of_at_once_and_one_with_none_is_the_end() {
-    let mut host = joined();
+    let mut host = Host::joined();
     host.session.authenticate(host.now, at(3));
     host.drain();
     assert_eq!(host.notices, [ServerEvent::Expiring { expires_at: Timestamp::from_millis(3_000) }]);
@@ -153,7 +145,7 @@ fn a_token_with_little_time_left_is_warned_of_at_once_and_one_with_none_is_the_e
 
 #[test]
 fn a_host_that_sleeps_through_the_warning_still_ends_the_session_in_time() {
-    let mut host = joined();
+    let mut host = Host::joined();
     host.session.authenticate(host.now, at(50));
     host.now = Timestamp::from_millis(55_000);
     host.session.handle_timeout(host.now);

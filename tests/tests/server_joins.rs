@@ -7,18 +7,10 @@ use rejoin_core::wire::Serializer;
 use rejoin_core::{Frame, Payload};
 use rejoin_sim::Host;
 
-/// A host with `room:a` joined under join_ref 1.
-fn joined() -> Host {
-    let mut host = Host::new(Serializer::V2);
-    host.client(r#"["1","1","room:a","phx_join",{}]"#);
-    host.take();
-    host
-}
-
 #[test]
 fn a_second_join_is_answered_before_the_first_one_is_closed() {
     for (new, old) in [("2", "1"), ("9", "1")] {
-        let mut host = joined();
+        let mut host = Host::joined();
         let first = host.channels["room:a"];
         host.client(&format!(r#"["{new}","{new}","room:a","phx_join",{{}}]"#));
         let expected = [
@@ -33,7 +25,7 @@ fn a_second_join_is_answered_before_the_first_one_is_closed() {
 
 #[test]
 fn an_unanswered_join_gives_way_to_the_next_one() {
-    let mut host = joined();
+    let mut host = Host::joined();
     host.answers = false;
     host.client(r#"["2","2","room:a","phx_join",{}]"#);
     host.client(r#"["3","3","room:a","phx_join",{}]"#);
@@ -61,7 +53,7 @@ fn a_client_that_leaves_before_its_join_is_answered_is_let_go() {
 
 #[test]
 fn a_leave_before_the_second_join_is_answered_closes_the_channel_that_it_would_have_replaced() {
-    let mut host = joined();
+    let mut host = Host::joined();
     host.answers = false;
     host.client(r#"["2","2","room:a","phx_join",{}]"#);
     host.client(r#"[null,"3","room:a","phx_leave",{}]"#);
@@ -119,7 +111,7 @@ fn the_hundred_and_first_channel_is_refused() {
 
 #[test]
 fn a_join_whose_payload_is_no_object_is_refused_as_a_join_that_crashed() {
-    let mut host = joined();
+    let mut host = Host::joined();
     host.client(r#"["2","2","room:b","phx_join",42]"#);
     host.client_frame(Frame::Binary(b"\x00\x01\x01\x06\x0833room:bphx_join{}"[..].into()));
     let crashed = r#"{"status":"error","response":{"reason":"join crashed"}}"#;
