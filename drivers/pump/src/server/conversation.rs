@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use rejoin_core::phoenix::{JoinId, ReplyTo, ServerChannelId, ServerConfig, ServerEvent, Status};
+use rejoin_core::phoenix::{JoinId, ReplyTo, ServerChannelId, ServerConfig, ServerEvent, ServerPushError, Status};
 use rejoin_core::{ConnId, Machine as _, Payload, Text, Timestamp};
 
 use super::channel::{Answer, Leave, Refusal};
@@ -318,7 +318,9 @@ impl Conversation {
             Answer::Error(response) => (Status::Error, response),
             Answer::Other(status, response) => (Status::Other(status), response),
         };
-        let _ = self.peer.reply(reply, status, response);
+        if let Err(ServerPushError::Encode(error)) = self.peer.reply(reply, status, response) {
+            self.server.report(Report::Unanswered { conn: self.peer.conn(), error });
+        }
     }
 
     fn crash(&mut self, id: ServerChannelId, error: String) {

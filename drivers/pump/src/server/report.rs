@@ -3,7 +3,7 @@
 use std::fmt;
 
 use rejoin_core::phoenix::{EndReason, Limit};
-use rejoin_core::wire::DecodeError;
+use rejoin_core::wire::{DecodeError, EncodeError};
 use rejoin_core::{ConnId, Text};
 
 /// Something that whoever runs a server may want to log or count; see
@@ -38,6 +38,14 @@ pub enum Report {
         topic: Text,
         /// What the application said, or that it panicked.
         error: String,
+    },
+    /// An answer of the application cannot be said to its client, who waits for it in vain: bytes under
+    /// vsn 1.0.0, above all.
+    Unanswered {
+        /// The connection.
+        conn: ConnId,
+        /// Why not.
+        error: EncodeError,
     },
     /// A client reads too slowly, and did not get messages that its topic allows to drop.
     Dropped {
@@ -88,6 +96,7 @@ impl fmt::Display for Report {
             Self::Connected { conn } => write!(f, "#{conn}: connected"),
             Self::Ended { conn, reason } => write!(f, "#{conn}: {reason}"),
             Self::Crashed { conn, topic, error } => write!(f, "#{conn}: the channel {topic} crashed: {error}"),
+            Self::Unanswered { conn, error } => write!(f, "#{conn}: an answer could not be sent: {error}"),
             Self::Dropped { conn, topic: Some(topic), messages } => {
                 write!(f, "#{conn}: {messages} messages of {topic} were dropped: the client reads too slowly")
             }

@@ -143,7 +143,7 @@ impl Shared {
             Report::Limited { messages, .. } => (&self.tally.limited, *messages),
             Report::Malformed { .. } => (&self.tally.malformed, 1),
             Report::Ended { reason: EndReason::TooSlow, .. } => (&self.tally.too_slow, 1),
-            Report::Connected { .. } | Report::Ended { .. } => return self.tell(&report),
+            Report::Connected { .. } | Report::Ended { .. } | Report::Unanswered { .. } => return self.tell(&report),
         };
         counter.fetch_add(by, Ordering::Relaxed);
         self.tell(&report);

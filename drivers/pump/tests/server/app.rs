@@ -99,6 +99,7 @@ impl Channel for Room {
             "fail" => return Ok(Answer::error("it fails")),
             "odd" => return Ok(Answer::Other("odd".into(), payload)),
             "quiet" => return Ok(Answer::None),
+            "answer_bytes" => return Ok(Answer::Ok(Payload::binary(vec![1, 2, 3].into()))),
             "wait" => {
                 app.pass_gate().await;
                 app.note("waited");

@@ -94,6 +94,17 @@ fn bytes_that_are_pushed_are_answered_with_bytes() {
 }
 
 #[test]
+fn an_answer_that_a_client_cannot_read_is_reported() {
+    let mut lab = Lab::new();
+    let mut old = lab.socket_at("");
+    old.say(&mut lab, r#"{"topic":"room:1","event":"phx_join","payload":{},"ref":"1","join_ref":"1"}"#);
+    old.hear(&mut lab);
+    old.say(&mut lab, r#"{"topic":"room:1","event":"answer_bytes","payload":{},"ref":"2","join_ref":"1"}"#);
+    assert!(old.hear(&mut lab).is_empty());
+    assert!(lab.reports().iter().any(|report| report.contains("an answer could not be sent")), "{:?}", lab.reports());
+}
+
+#[test]
 fn both_versions_hear_one_broadcast_each_in_its_own_words() {
     let mut lab = Lab::new();
     let (mut old, mut new) = (lab.socket_at(""), lab.socket());
