@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rejoin_core::phoenix::{EndReason, OnMalformed, ServerConfig, Status};
+use rejoin_core::phoenix::{EndReason, OnMalformed, ServerConfig, ServerSession, Status};
 use rejoin_core::wire::{Message, Serializer};
-use rejoin_core::{ConnId, Frame, Machine, Payload, TransportEvent};
+use rejoin_core::{ConnId, Frame, Machine, Payload, Timestamp, TransportAction, TransportEvent};
 use rejoin_sim::Host;
 
 const fn secs(s: u64) -> Duration {
@@ -75,6 +75,17 @@ fn a_leave_of_an_unjoined_topic_is_ok() {
     let mut host = Host::new(Serializer::V2);
     host.client(r#"["9","7","room:nope","phx_leave",{}]"#);
     assert_eq!(host.take(), [r#"["9","7","room:nope","phx_reply",{"status":"ok","response":{}}]"#]);
+}
+
+#[test]
+fn a_reason_to_close_is_cut_to_what_a_close_frame_can_say() {
+    for (reason, said) in [("x".repeat(123), "x".repeat(123)), ("é".repeat(99), "é".repeat(61)), ("".into(), "".into())]
+    {
+        let mut session = ServerSession::new(ServerConfig::new(Serializer::V2), Host::CONN, Timestamp::ZERO);
+        session.close(Timestamp::ZERO, 1012, reason);
+        let close = TransportAction::Close { conn: Host::CONN, code: 1012, reason: said.into() };
+        assert_eq!(session.poll_transport(), Some(close));
+    }
 }
 
 #[test]

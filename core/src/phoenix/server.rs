@@ -97,7 +97,7 @@ impl ServerSession {
         }
     }
 
-    /// Lets the client in.
+    /// Lets the client in. The response is JSON; bytes, which no client expects there, become `{}`.
     ///
     /// # Errors
     /// If the client has left again, joined anew or gone meanwhile.
@@ -260,7 +260,8 @@ impl ServerSession {
         Ok(())
     }
 
-    /// Closes the socket; [`ServerEvent::Ended`] follows after at most `close_timeout`.
+    /// Closes the socket; [`ServerEvent::Ended`] follows after at most `close_timeout`. A close frame has
+    /// room for the first 123 bytes of the reason.
     pub fn close(&mut self, now: Timestamp, code: u16, reason: impl Into<Text>) {
         self.advance(now);
         self.close_with(code, reason.into(), EndReason::Requested);

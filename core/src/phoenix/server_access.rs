@@ -35,7 +35,8 @@ impl ServerSession {
     }
 
     /// Turns the client away after the upgrade, usually with 1008: it is not who it claims to be. What it
-    /// has sent is not heard, and [`ServerEvent::Ended`] follows after at most `close_timeout`.
+    /// has sent is not heard, and [`ServerEvent::Ended`] follows after at most `close_timeout`. The reason
+    /// is as in [`close`](Self::close).
     pub fn refuse(&mut self, now: Timestamp, code: u16, reason: impl Into<Text>) {
         self.advance(now);
         self.close_with(code, reason.into(), EndReason::Refused);

@@ -47,7 +47,8 @@ pub enum ServerEvent {
         /// What to reply to. Dropping it is no reply.
         reply: ReplyTo,
     },
-    /// A channel is over: left, replaced by a new join of its topic, or its socket is gone.
+    /// A channel is over: left, replaced by a new join of its topic, ended by the host, or its socket is
+    /// gone or its token has expired.
     Left {
         /// The channel.
         channel: ServerChannelId,

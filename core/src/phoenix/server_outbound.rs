@@ -118,7 +118,7 @@ impl ServerSession {
             // Whoever is accepted now would be a member that nothing reaches.
             self.joins.clear();
             self.stats.unheard += self.release_held() as u64;
-            self.farewell = Some(TransportAction::Close { conn: self.conn, code, reason });
+            self.farewell = Some(TransportAction::Close { conn: self.conn, code, reason: cut(&reason) });
             self.tell_now();
         }
     }
@@ -144,4 +144,14 @@ impl ServerSession {
         self.state = State::Ended;
         self.events.push_back(ServerEvent::Ended { reason });
     }
+}
+
+/// What a close frame has room for besides the code (RFC 6455, section 5.5).
+const REASON_BYTES: usize = 123;
+
+/// As much of a reason as can be said.
+fn cut(reason: &Text) -> Text {
+    let text = reason.as_str();
+    let longest = (0..=REASON_BYTES).rev().find_map(|end| text.get(..end));
+    reason.slice_ref(longest.unwrap_or_default())
 }
