@@ -5,8 +5,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "it is not the core that looks at the clock here")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use rejoin_core::phoenix::{self, JoinOptions};
 use rejoin_core::supabase::{self, AccessToken, ChannelConfig};
 use rejoin_core::wire::{Message, Ref, Serializer};
 use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
+
+use counting::heap;
 
 const NOW: Timestamp = Timestamp::ZERO;
 const ROUNDS: usize = 25;
@@ -69,9 +71,9 @@ fn time_of_floor(topics: &[String], payload: &Payload) -> Duration {
 /// those of one read do, which any slice that is kept would keep whole.
 fn idle_bytes<S: Joins>(topics: &[String], session: &mut S) -> i64 {
     let conn = open(session);
-    let before = live_bytes();
+    let before = heap().0;
     join_all(session, conn, topics, replies(topics));
-    (live_bytes() - before) / topics.len() as i64
+    (heap().0 - before) / topics.len() as i64
 }
 
 /// A session of either dialect, with all pacing off.
@@ -153,43 +155,3 @@ fn replies(topics: &[String]) -> Vec<Frame> {
     let lens: Vec<_> = topics.iter().zip(1..).map(&mut frame).collect();
     lens.into_iter().map(|len| Frame::Text(Text::assume_utf8(buffer.split_to(len).freeze()))).collect()
 }
-
-struct Counting;
-
-thread_local! {
-    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
-}
-
-fn live_bytes() -> i64 {
-    LIVE_BYTES.with(Cell::get)
-}
-
-fn count(change: i64) {
-    LIVE_BYTES.with(|bytes| bytes.set(bytes.get() + change));
-}
-
-#[expect(unsafe_code, reason = "an allocator cannot be written without; every call is the system's own")]
-// SAFETY: each method passes its arguments on unchanged to `System`, whose contract is the same,
-// and counting touches no memory of the heap.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as i64);
-        // SAFETY: the caller's promise about `layout`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(-(layout.size() as i64));
-        // SAFETY: the caller's promise about `at` and `layout`.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as i64 - layout.size() as i64);
-        // SAFETY: the caller's promise about `at`, `layout` and `size`.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;

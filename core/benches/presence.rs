@@ -6,8 +6,8 @@
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![expect(clippy::disallowed_methods, reason = "it is not the core that looks at the clock here")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
 use std::hint::black_box;
 use std::iter;
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use rejoin_core::supabase::{ChannelConfig, Config, Event, Session};
 use rejoin_core::wire::{Message, Serializer};
 use rejoin_core::{ConnId, Frame, Machine, Payload, Timestamp, TransportAction, TransportEvent};
 use serde_json::{Value, json};
+
+use counting::heap;
 
 const NOW: Timestamp = Timestamp::ZERO;
 const TOPIC: &str = "realtime:room";
@@ -105,9 +107,9 @@ fn memory(_: &mut Criterion) {
     println!("{:>8} {:>16} {:>16}", "members", "bytes a member", "of which JSON");
     for count in [1, 100, 1_000, 10_000] {
         let json = state_of(count).len();
-        let before = LIVE_BYTES.get();
+        let before = heap().0;
         let room = room_of(count);
-        let bytes = LIVE_BYTES.get() - before;
+        let bytes = heap().0 - before;
         println!("{:>8} {:>16} {:>16}", room.len(), bytes / i64::from(count), json / count as usize);
     }
 }
@@ -179,35 +181,3 @@ criterion_group! {
     targets = memory, diffs, states
 }
 criterion_main!(benches);
-
-struct Counting;
-
-thread_local! {
-    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
-}
-
-#[expect(unsafe_code, reason = "an allocator cannot be written without; every call is the system's own")]
-// SAFETY: each method passes its arguments on unchanged to `System`, whose contract is the same,
-// and counting touches no memory of the heap.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE_BYTES.set(LIVE_BYTES.get() + layout.size() as i64);
-        // SAFETY: the caller's promise about `layout`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        LIVE_BYTES.set(LIVE_BYTES.get() - layout.size() as i64);
-        // SAFETY: the caller's promise about `at` and `layout`.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        LIVE_BYTES.set(LIVE_BYTES.get() + size as i64 - layout.size() as i64);
-        // SAFETY: the caller's promise about `at`, `layout` and `size`.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;

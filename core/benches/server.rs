@@ -5,8 +5,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "it is not the core that looks at the clock here")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use rejoin_core::phoenix::{
 use rejoin_core::wire::{Message, Ref, Serializer};
 use rejoin_core::{ConnId, Frame, Machine, Payload, Text, Timestamp, TransportAction, TransportEvent};
 use serde_json::value::RawValue;
+
+use counting::heap;
 
 const NOW: Timestamp = Timestamp::ZERO;
 const CONN: ConnId = ConnId::new(1);
@@ -70,9 +72,9 @@ fn memory() {
     let config = Arc::new(ServerConfig::new(Serializer::V2));
     let inline = size_of::<ServerSession>();
     for channels in [0, 1, 10, 100] {
-        let before = live_bytes();
+        let before = heap().0;
         let run = Run::with(Arc::clone(&config), channels);
-        let heap = live_bytes() - before - (run.channels.capacity() * size_of::<ServerChannelId>()) as i64;
+        let heap = heap().0 - before - (run.channels.capacity() * size_of::<ServerChannelId>()) as i64;
         println!("idle session with {channels:>3} channels: {inline} B, and {heap} B on the heap");
     }
 }
@@ -171,50 +173,8 @@ impl Run {
 
 /// How long it takes with all of them, and how many allocations.
 fn each<T>(frames: Vec<T>, mut with: impl FnMut(T)) -> (Duration, u64) {
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = heap().1;
     let start = Instant::now();
     frames.into_iter().for_each(&mut with);
-    (start.elapsed(), ALLOCATIONS.with(Cell::get) - before)
+    (start.elapsed(), heap().1 - before)
 }
-
-struct Counting;
-
-thread_local! {
-    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn live_bytes() -> i64 {
-    LIVE_BYTES.with(Cell::get)
-}
-
-fn count(change: i64) {
-    LIVE_BYTES.with(|bytes| bytes.set(bytes.get() + change));
-    ALLOCATIONS.with(|n| n.set(n.get() + u64::from(change > 0)));
-}
-
-#[expect(unsafe_code, reason = "an allocator cannot be written without; every call is the system's own")]
-// SAFETY: each method passes its arguments on unchanged to `System`, whose contract is the same,
-// and counting touches no memory of the heap.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as i64);
-        // SAFETY: the caller's promise about `layout`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(-(layout.size() as i64));
-        // SAFETY: the caller's promise about `at` and `layout`.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as i64 - layout.size() as i64);
-        // SAFETY: the caller's promise about `at`, `layout` and `size`.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
