@@ -25,6 +25,8 @@ pub(super) struct Connections {
     present: (Mutex<Option<Sender<()>>>, Receiver<()>),
     /// Closed when nobody is let in any more; nothing is ever sent.
     closing: (Sender<()>, Receiver<()>),
+    /// Closed when nobody is waited for any more; nothing is ever sent.
+    over: (Sender<()>, Receiver<()>),
 }
 
 struct Handshakes {
@@ -70,6 +72,7 @@ impl Connections {
             handshakes: Mutex::new(handshakes),
             present: (Mutex::new(Some(present)), gone),
             closing: async_channel::bounded(1),
+            over: async_channel::bounded(1),
         }
     }
 
@@ -150,6 +153,18 @@ impl Connections {
     pub(super) async fn gone(&self) {
         // Nobody sends; the channel closes.
         let _ = self.present.1.recv().await;
+    }
+
+    /// After `close`: ends what is not waited for any more.
+    pub(super) fn finish(&self) {
+        self.peers().iter().for_each(Peer::abort);
+        self.over.0.close();
+    }
+
+    /// Waits until nobody is waited for any more.
+    pub(super) async fn over(&self) {
+        // Nobody sends; the channel closes.
+        let _ = self.over.1.recv().await;
     }
 
     /// How many are connected, on the way, and were given up on their way.

@@ -37,7 +37,7 @@ impl<R: Runtime> Server<R> {
         };
         let in_time = within(&self.runtime, deadline, draining).await.is_some();
         let cut = if in_time { 0 } else { connections.peers().len() };
-        self.abort_all();
+        connections.finish();
         Drained { told, cut }
     }
 

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_tungstenite::WebSocketStream;
 use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
+use futures_util::future::select;
 use rejoin_core::hub::Broadcast;
 use rejoin_core::phoenix::{Admission, Decision, ResponseHead, Upgrade};
 use rejoin_core::{Payload, Text};
@@ -234,7 +236,8 @@ impl<R: Runtime> Server<R> {
     {
         let runtime = Over::new(&self.runtime);
         Box::pin(async move {
-            self.long_polls.serve(connection, runtime, |session| self.begin(session)).await;
+            let serving = self.long_polls.serve(connection, runtime, |session| self.begin(session));
+            select(pin!(serving), pin!(self.shared.connections.over())).await;
         })
     }
 

@@ -98,3 +98,17 @@ fn a_server_without_clients_is_down_at_once_even_if_somebody_stalls() {
     assert!(again.lock().unwrap().as_ref().is_some_and(how_many((0, 0))), "twice is once");
     drop(stalled);
 }
+
+#[test]
+fn a_request_that_is_not_said_to_its_end_is_cut_at_the_deadline() {
+    let mut lab = Lab::new();
+    let mut stalled = crate::wire::Wire::dial(&lab.rig.runtime);
+    let request = "POST /socket/longpoll?vsn=2.0.0 HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nnot";
+    stalled.say(&mut lab.rig, request);
+    let went = shut_down(&mut lab, secs(3));
+    lab.advance(secs(2));
+    assert!(went.lock().unwrap().is_none() && !stalled.has_ended());
+    lab.advance(secs(1));
+    assert!(went.lock().unwrap().as_ref().is_some_and(how_many((0, 0))), "{went:?}");
+    assert!(stalled.has_ended());
+}
