@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
 use super::channel::Phase;
 use super::config::Config;
@@ -29,7 +29,8 @@ impl Session {
         };
         let auth = auth_token.as_ref().map(|token| match transport {
             TransportKind::WebSocket => {
-                let protocols = alloc::format!("phoenix, base64url.bearer.phx.{}", BASE64URL.encode(token.as_bytes()));
+                // In the standard alphabet, whatever the name says: so Phoenix reads it.
+                let protocols = alloc::format!("phoenix, base64url.bearer.phx.{}", BASE64.encode(token.as_bytes()));
                 (Text::from_static("sec-websocket-protocol"), protocols.into())
             }
             TransportKind::LongPoll => (Text::from_static("x-phoenix-authtoken"), token.clone()),
