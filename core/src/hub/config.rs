@@ -87,7 +87,7 @@ pub struct HubStats {
     /// Messages that a member was not sent because its serializer cannot say them: bytes under vsn
     /// 1.0.0, or bytes with a topic or an event of more than 255 bytes.
     pub skipped: u64,
-    /// Histories of topics without members that had to make room for another. Whoever comes back to such a
-    /// topic recovers nothing.
+    /// Histories of topics without members that had to make room, for another or for the bytes of all.
+    /// Whoever comes back to such a topic recovers nothing.
     pub forgotten: u64,
 }
