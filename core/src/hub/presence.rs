@@ -63,7 +63,7 @@ impl Presence {
     ) -> Result<(Change, Change), TrackError> {
         let known = self.keys.get(key.as_bytes()).ok_or(TrackError::NotTracked)?;
         let before = known.metas.iter().find(|meta| meta.phx_ref == *old).ok_or(TrackError::NotTracked)?;
-        if self.bytes + meta.payload.len() > limits.bytes + before.payload.len() {
+        if self.bytes - before.payload.len() + meta.payload.len() > limits.bytes {
             return Err(TrackError::TopicTooLong { limit: limits.bytes });
         }
         let change = Change { quoted: known.quoted.clone(), meta: meta.payload.clone() };

@@ -307,6 +307,24 @@ fn the_presence_of_a_topic_is_bounded_in_bytes_and_forgotten_with_its_members() 
     assert!(hub.track(a, "a", &long).is_ok());
 }
 
+#[test]
+fn a_host_may_set_no_limit_to_presence() {
+    let all = usize::MAX;
+    let presence = TrackLimits {
+        key_bytes: all,
+        meta_bytes: all,
+        keys_per_member: all,
+        metas_per_key: all,
+        metas: all,
+        bytes: all,
+    };
+    let mut hub = Hub::new(HubConfig { presence, ..HubConfig::default() }, 7);
+    let ann = hub.join(&ROOM, Serializer::V2, 0).unwrap();
+    assert_eq!(hub.track(ann, "ann", &json(r#"{"n":1}"#)).map(Iterator::count), Ok(1));
+    assert_eq!(hub.update(ann, "ann", &json(r#"{"n":2}"#)).map(Iterator::count), Ok(1));
+    assert_eq!(hub.untrack(ann, "ann").map(Iterator::count), Ok(1));
+}
+
 fn json(text: &str) -> Payload {
     Payload::from_json_text(text).unwrap()
 }
