@@ -48,6 +48,7 @@ mod ticket;
 #[cfg(feature = "rustls")]
 pub mod tls;
 mod token_provider;
+mod wakers;
 mod websocket;
 
 pub use accept::{AcceptError, AcceptOptions, Accepted, Incoming, UpgradeRequest, accept};

@@ -26,6 +26,7 @@ use crate::read_ahead::ReadAhead;
 use crate::runtime::Runtime;
 use crate::served::{Ears, Served, ServerPump, Shared, Time, gone, served};
 use crate::stream::{Inflow, WEIGHT_BYTES};
+use crate::wakers::Wakers;
 
 /// Serves one accepted socket: a handle to act, a stream to react to, and the pump to spawn.
 ///
@@ -153,6 +154,20 @@ impl Peer {
         self.act(|session, now| session.push(now, channel, event, payload))
     }
 
+    /// The same with the pump to be woken later.
+    pub(crate) fn push_quietly(
+        &self,
+        channel: ServerChannelId,
+        event: &'static str,
+        payload: Payload,
+        wakers: &mut Wakers,
+    ) -> Result<(), ServerPushError> {
+        let now = self.shared.time.now();
+        let (pushed, waker) = self.shared.act_quietly(|session| session.push(now, channel, event, payload));
+        wakers.add(waker);
+        pushed
+    }
+
     /// Sends a Supabase user broadcast on one channel; see [`ServerSession::push_user_broadcast`].
     ///
     /// # Errors
@@ -172,17 +187,20 @@ impl Peer {
     /// # Errors
     /// If the channel is gone.
     pub fn push_encoded(&self, channel: ServerChannelId, frame: impl Into<SharedFrame>) -> Result<(), StaleHandle> {
-        self.push_encoded_at(self.shared.time.now(), channel, frame)
+        self.act(|session, now| session.push_encoded(now, channel, frame))
     }
 
-    /// The same for one of many, at a time that was asked for once.
+    /// The same for one of many, at a time that was asked for once, and with its pump to be woken later.
     pub(crate) fn push_encoded_at(
         &self,
         now: Timestamp,
         channel: ServerChannelId,
         frame: impl Into<SharedFrame>,
+        wakers: &mut Wakers,
     ) -> Result<(), StaleHandle> {
-        self.shared.act(|session| session.push_encoded(now, channel, frame))
+        let (pushed, waker) = self.shared.act_quietly(|session| session.push_encoded(now, channel, frame));
+        wakers.add(waker);
+        pushed
     }
 
     /// What happens to this channel's messages when the client does not keep up.

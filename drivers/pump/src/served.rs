@@ -59,6 +59,16 @@ impl Shared {
     }
 
     pub(crate) fn act<T>(&self, act: impl FnOnce(&mut ServerSession) -> T) -> T {
+        let (done, waker) = self.act_quietly(act);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        done
+    }
+
+    /// Leaves it to the caller to wake the pump, for callers that hold a lock: a waker may run whatever its
+    /// runtime likes, and drop another connection.
+    pub(crate) fn act_quietly<T>(&self, act: impl FnOnce(&mut ServerSession) -> T) -> (T, Option<Waker>) {
         let mut session = self.session();
         let done = act(&mut session);
         // Mostly it is: the first of many messages has woken the pump.
@@ -67,10 +77,7 @@ impl Shared {
             self.stirred.store(true, Ordering::SeqCst);
         }
         drop(session);
-        if stirs {
-            self.pump.wake();
-        }
-        done
+        (done, if stirs { self.pump.take() } else { None })
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waker>> {

@@ -100,12 +100,15 @@ impl Connections {
     fn open_handshake(&self) -> (u64, oneshot::Receiver<()>) {
         let (sender, given_up) = oneshot::channel();
         let mut handshakes = lock(&self.handshakes);
-        if handshakes.open.len() >= handshakes.limit && handshakes.open.pop_first().is_some() {
-            handshakes.given_up += 1;
-        }
+        let is_full = handshakes.open.len() >= handshakes.limit;
+        let oldest = if is_full { handshakes.open.pop_first() } else { None };
+        handshakes.given_up += u64::from(oldest.is_some());
         handshakes.last += 1;
         let number = handshakes.last;
         handshakes.open.insert(number, sender);
+        // Its drop wakes a task, which may not happen under the lock.
+        drop(handshakes);
+        drop(oldest);
         (number, given_up)
     }
 
@@ -126,11 +129,17 @@ impl Connections {
     }
 
     pub(super) fn leave(&self, conn: ConnId) {
-        lock(&self.peers).remove(&conn);
+        // Its drop may wake a task, which may not happen under the lock.
+        let _peer = lock(&self.peers).remove(&conn);
     }
 
     pub(super) fn peers(&self) -> Vec<Peer> {
         lock(&self.peers).values().cloned().collect()
+    }
+
+    /// Drops every connection without a word.
+    pub(super) fn abort_all(&self) {
+        self.peers().iter().for_each(Peer::abort);
     }
 
     /// Lets nobody in any more.
@@ -157,7 +166,7 @@ impl Connections {
 
     /// After `close`: ends what is not waited for any more.
     pub(super) fn finish(&self) {
-        self.peers().iter().for_each(Peer::abort);
+        self.abort_all();
         self.over.0.close();
     }
 

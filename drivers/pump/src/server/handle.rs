@@ -23,7 +23,6 @@ use super::shared::{ServerCounts, Shared};
 use crate::accept::{Incoming, UpgradeRequest, server_websocket};
 use crate::http::{HttpConnection, request_head, response};
 use crate::long_poll::{LongPollHub, LongPollOptions, LongPollSession};
-use crate::peer::Peer;
 use crate::read_ahead::ReadAhead;
 use crate::runtime::{BoxFuture, Runtime, within};
 use crate::served::ServerPump;
@@ -186,7 +185,7 @@ impl<R: Runtime> Server<R> {
 
     /// Drops every connection without a word, as a network does that fails. For tests.
     pub fn abort_all(&self) {
-        self.shared.connections.peers().iter().for_each(Peer::abort);
+        self.shared.connections.abort_all();
     }
 
     async fn welcome<Io>(&self, io: Io) -> Option<BoxFuture<()>>

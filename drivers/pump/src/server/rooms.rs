@@ -15,6 +15,7 @@ use super::lock;
 use super::reason::with_reason;
 use crate::peer::Peer;
 use crate::served::Time;
+use crate::wakers::Wakers;
 
 pub(super) struct Rooms {
     hub: Mutex<Hub<Place>>,
@@ -40,6 +41,12 @@ struct Place {
     channel: OnceLock<ServerChannelId>,
 }
 
+/// The hub, and whom it has given something to do: woken after the lock is free.
+struct Locked<'a> {
+    hub: MutexGuard<'a, Hub<Place>>,
+    wakers: Wakers,
+}
+
 impl Rooms {
     pub(super) fn new(config: HubConfig, seed: u64, has_latest: bool, time: Time) -> Self {
         Self { keeps_history: config.history.is_some(), has_latest, hub: Mutex::new(Hub::new(config, seed)), time }
@@ -59,13 +66,13 @@ impl Rooms {
     ) -> Option<(ServerChannelId, MemberId)> {
         let Entry { response, overflow, ask } = entry;
         let serializer = peer.serializer();
-        let mut hub = self.hub();
+        let Locked { hub, wakers } = &mut self.lock();
         let Ok(member) = hub.join(topic, serializer, Place { peer: peer.clone(), channel: OnceLock::new() }) else {
             // One that is gone needs no answer.
             let _ = peer.refuse_join(join, with_reason("too many members"));
             return None;
         };
-        let history = ask.and_then(|ask| ask.look_up(&hub, topic));
+        let history = ask.and_then(|ask| ask.look_up(hub, topic));
         let response = match &history {
             Some(history) => history::told(response, history),
             None => response,
@@ -81,7 +88,7 @@ impl Rooms {
         let now = self.time.now();
         for missed in history.iter().flat_map(|history| &history.messages) {
             if let Some(frame) = missed.frame(serializer) {
-                let _ = peer.push_encoded_at(now, channel, frame);
+                let _ = peer.push_encoded_at(now, channel, frame, wakers);
             }
         }
         if let Some(place) = hub.get(member) {
@@ -91,13 +98,15 @@ impl Rooms {
     }
 
     pub(super) fn leave(&self, member: MemberId) {
-        let mut hub = self.hub();
-        let Some(left) = hub.leave(member) else { return };
-        self.deliver(left.diff);
         // A handle to the socket, whose drop may wake its pump, outlives the lock.
-        let member = left.member;
-        drop(hub);
-        drop(member);
+        let _member = self.take_out(member);
+    }
+
+    fn take_out(&self, member: MemberId) -> Option<Place> {
+        let Locked { hub, wakers } = &mut self.lock();
+        let left = hub.leave(member)?;
+        self.deliver(left.diff, wakers);
+        Some(left.member)
     }
 
     /// Tells how many members it was for.
@@ -106,23 +115,27 @@ impl Rooms {
         if self.has_latest {
             broadcast.key.get_or_insert_with(|| broadcast.event.clone());
         }
-        self.deliver(self.hub().broadcast(topic, broadcast))
+        let Locked { hub, wakers } = &mut self.lock();
+        self.deliver(hub.broadcast(topic, broadcast), wakers)
     }
 
     pub(super) fn track(&self, member: MemberId, key: &str, meta: &Payload) -> Result<(), TrackError> {
-        self.hub().track(member, key, meta).map(|diff| _ = self.deliver(diff))
+        let Locked { hub, wakers } = &mut self.lock();
+        hub.track(member, key, meta).map(|diff| _ = self.deliver(diff, wakers))
     }
 
     pub(super) fn update(&self, member: MemberId, key: &str, meta: &Payload) -> Result<(), TrackError> {
-        self.hub().update(member, key, meta).map(|diff| _ = self.deliver(diff))
+        let Locked { hub, wakers } = &mut self.lock();
+        hub.update(member, key, meta).map(|diff| _ = self.deliver(diff, wakers))
     }
 
     pub(super) fn untrack(&self, member: MemberId, key: &str) -> Result<(), TrackError> {
-        self.hub().untrack(member, key).map(|diff| _ = self.deliver(diff))
+        let Locked { hub, wakers } = &mut self.lock();
+        hub.untrack(member, key).map(|diff| _ = self.deliver(diff, wakers))
     }
 
     pub(super) fn presence_state(&self, topic: &Text) -> Payload {
-        self.hub().presence_state(topic)
+        self.lock().hub.presence_state(topic)
     }
 
     pub(super) fn push_presence_state(
@@ -132,33 +145,33 @@ impl Rooms {
         channel: ServerChannelId,
     ) -> Result<(), ServerPushError> {
         // Under the lock: the diffs that follow are those that this state lacks.
-        let hub = self.hub();
-        peer.push(channel, "presence_state", hub.presence_state(topic))
+        let Locked { hub, wakers } = &mut self.lock();
+        peer.push_quietly(channel, "presence_state", hub.presence_state(topic), wakers)
     }
 
     pub(super) fn has_presence(&self, topic: &Text) -> bool {
-        self.hub().presence(topic).next().is_some()
+        self.lock().hub.presence(topic).next().is_some()
     }
 
     /// Topics, members, and messages that were not sent because a serializer cannot say them.
     pub(super) fn counts(&self) -> (usize, usize, u64) {
-        let hub = self.hub();
+        let Locked { hub, .. } = &self.lock();
         (hub.topic_count(), hub.total_members(), hub.stats().skipped)
     }
 
-    fn deliver(&self, fanout: Fanout<'_, Place>) -> usize {
+    fn deliver(&self, fanout: Fanout<'_, Place>, wakers: &mut Wakers) -> usize {
         let now = self.time.now();
         let mut delivered = 0;
         for (Place { peer, channel }, frame) in fanout {
             let Some(channel) = channel.get() else { continue };
             // One that is gone has left, or is about to.
-            delivered += usize::from(peer.push_encoded_at(now, *channel, frame).is_ok());
+            delivered += usize::from(peer.push_encoded_at(now, *channel, frame, wakers).is_ok());
         }
         delivered
     }
 
-    fn hub(&self) -> MutexGuard<'_, Hub<Place>> {
-        lock(&self.hub)
+    fn lock(&self) -> Locked<'_> {
+        Locked { hub: lock(&self.hub), wakers: Wakers::default() }
     }
 }
 

@@ -165,14 +165,19 @@ impl Lab {
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (runtime, listener) = network();
-        let io = self.wait(runtime.dial("test".into(), 80, false)).expect("there is room");
-        let far = self.wait(listener.accept_io()).expect("it was dialled");
+        let (io, far) = self.pipe();
         self.rig.spawn(self.server.accept(around(far)));
         self.socket_on(io, "vsn=2.0.0")
     }
 
-    fn socket_on(&mut self, io: MemoryIo, query: &str) -> Raw {
+    /// Both ends of a connection that nobody serves yet.
+    pub(crate) fn pipe(&mut self) -> (MemoryIo, MemoryIo) {
+        let (runtime, listener) = network();
+        let near = self.wait(runtime.dial("test".into(), 80, false)).expect("there is room");
+        (near, self.wait(listener.accept_io()).expect("it was dialled"))
+    }
+
+    pub(crate) fn socket_on(&mut self, io: MemoryIo, query: &str) -> Raw {
         let url = format!("ws://test/socket/websocket?{query}");
         let (websocket, _) = self.wait(client_async(url, io)).expect("it is let in");
         Raw { websocket }

@@ -1,14 +1,18 @@
-//! Byte streams that keep to the letter of their contract, and to no more.
+//! Byte streams and runtimes that keep to the letter of their contract, and to no more.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 
 use futures_util::io::{AsyncRead, AsyncWrite, BufWriter};
 use rejoin_core::Payload;
 use rejoin_pump::memory::MemoryIo;
 
-use crate::lab::{Lab, ok};
+use crate::lab::{Lab, ok, secs};
 
 #[test]
 fn a_stream_that_keeps_what_it_is_given_until_it_is_flushed_brings_every_answer() {
@@ -71,4 +75,70 @@ fn a_client_that_pings_and_does_not_read_keeps_nobody_busy() {
     assert_eq!(heard.iter().filter(|line| line.contains("news")).count(), 100);
     assert!(heard.iter().any(|line| line.contains("last")), "what came after the ping");
     assert_eq!(lab.standing(), [1, 0, 1, 1]);
+}
+
+/// A task whose runtime is about to end: once it does, what is woken is not run, but dropped at once.
+#[derive(Clone)]
+struct Doomed(Arc<Task>);
+
+struct Task {
+    future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+    waker: Mutex<Option<Waker>>,
+    ends: AtomicBool,
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        if self.ends.load(Ordering::SeqCst) {
+            let future = self.future.lock().unwrap().take();
+            drop(future);
+        } else if let Some(waker) = self.waker.lock().unwrap().take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Doomed {
+    fn new(future: impl Future<Output = ()> + Send + 'static) -> Self {
+        let future = Mutex::new(Some(Box::pin(future) as _));
+        Self(Arc::new(Task { future, waker: Mutex::default(), ends: AtomicBool::new(false) }))
+    }
+}
+
+impl Future for Doomed {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        *self.0.waker.lock().unwrap() = Some(cx.waker().clone());
+        let waker = Waker::from(self.0.clone());
+        let mut future = self.0.future.lock().unwrap();
+        future.as_mut().map_or(Poll::Ready(()), |future| future.as_mut().poll(&mut Context::from_waker(&waker)))
+    }
+}
+
+#[test]
+fn a_runtime_that_drops_whom_it_is_to_wake_leaves_the_others_alone() {
+    let (done, is_done) = mpsc::channel();
+    // On a thread of its own: what goes wrong here waits for itself.
+    thread::spawn(move || {
+        let mut lab = Lab::new();
+        let mut socket = lab.socket();
+        socket.join(&mut lab, "room:1");
+        let doomed: Vec<_> = (0..3)
+            .map(|_| {
+                let (near, far) = lab.pipe();
+                let task = Doomed::new(lab.server.accept(far));
+                lab.rig.spawn(task.clone());
+                let mut socket = lab.socket_on(near, "vsn=2.0.0");
+                socket.join(&mut lab, "room:1");
+                (socket, task)
+            })
+            .collect();
+        doomed.iter().for_each(|(_, task)| task.0.ends.store(true, Ordering::SeqCst));
+        lab.server.broadcast("room:1", "news", Payload::EMPTY);
+        assert_eq!(lab.standing(), [1, 0, 1, 1]);
+        assert_eq!(socket.hear(&mut lab), [r#"[null,null,"room:1","news",{}]"#]);
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(secs(10)).expect("nobody waits for himself");
 }
