@@ -14,6 +14,9 @@
 //! 5. Tell the machine: [`Machine::handle_transport`] or [`Machine::handle_timeout`].
 //! 6. Start again, until [`Machine::is_finished`].
 //!
+//! A server has one machine a socket. Around them [`phoenix::UpgradeConfig`] decides who may come in, [`auth`]
+//! whose token it is, and a [`hub::Hub`] who hears what: as pure as the machines, and used alike.
+//!
 //! Where [`ConnectRequest::transport`] asks for long-poll instead of a WebSocket, a
 //! [`phoenix::LongPoll`] stands where the socket is and speaks HTTP as plain data ([`http`]).
 //!

@@ -3,6 +3,9 @@
 //! Both speak over a WebSocket or over HTTP long-poll, of which [`LongPoll`] and [`LongPollPeer`] are the
 //! halves; [`Config::transport`] chooses. Who is present in a channel is told by its messages, and
 //! [`Presence`] understands them.
+//!
+//! Whether a client may come in at all is decided before there is a `ServerSession`, by an
+//! [`UpgradeConfig`]. What the sockets of a server share is the [`hub`](crate::hub)'s.
 
 mod access;
 mod channel;

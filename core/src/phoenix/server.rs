@@ -27,6 +27,31 @@ use crate::wire::{self, Message, Ref, Serializer, UserEvent};
 pub(super) const UNMATCHED: &str = "unmatched topic";
 
 /// One accepted socket, without I/O.
+///
+/// ```
+/// use rejoin_core::phoenix::{ServerConfig, ServerEvent, ServerSession, Status};
+/// use rejoin_core::wire::Serializer;
+/// use rejoin_core::{ConnId, Frame, Machine, Payload, Timestamp, TransportAction, TransportEvent};
+///
+/// let (conn, now) = (ConnId::new(1), Timestamp::ZERO);
+/// let mut session = ServerSession::new(ServerConfig::new(Serializer::V2), conn, now);
+/// let hears = |text: &str| TransportEvent::Received { conn, frame: Frame::Text(text.into()) };
+/// let says = |text: &str| Some(TransportAction::Send { conn, frame: Frame::Text(text.into()) });
+///
+/// session.handle_transport(now, hears(r#"["1","1","room:lobby","phx_join",{}]"#));
+/// let Some(ServerEvent::Join { join, .. }) = session.poll_event() else { panic!("the client joins") };
+/// let lobby = session.accept_join(now, join, Payload::EMPTY)?;
+/// let answer = says(r#"["1","1","room:lobby","phx_reply",{"status":"ok","response":{}}]"#);
+/// assert_eq!(session.poll_transport(), answer);
+///
+/// session.handle_transport(now, hears(r#"["1","2","room:lobby","shout",{"text":"hi"}]"#));
+/// let Some(ServerEvent::Push { payload, reply, .. }) = session.poll_event() else { panic!("it pushes") };
+/// session.reply(now, reply, Status::Ok, Payload::EMPTY)?;
+/// session.push(now, lobby, "shout", payload)?;
+/// session.poll_transport();
+/// assert_eq!(session.poll_transport(), says(r#"["1",null,"room:lobby","shout",{"text":"hi"}]"#));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ServerSession {
     pub(super) config: Arc<ServerConfig>,
