@@ -51,7 +51,7 @@ use crate::wire::Serializer;
 /// let shout = Broadcast::new("shout", Payload::EMPTY).except(ann);
 /// let told: Vec<_> = hub.broadcast(&lobby, shout).map(|(socket, shared)| (*socket, shared.frame)).collect();
 /// assert_eq!(told, [("bob's socket", Frame::Text(r#"[null,null,"room:lobby","shout",{}]"#.into()))]);
-/// # hub.leave(bob);
+/// # drop(hub.leave(bob));
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -134,6 +134,7 @@ impl<M> Hub<M> {
     }
 
     /// Lets a member go, with all that it tracked. `None` if it has gone before.
+    #[must_use = "those who stay learn of it by way of its diff"]
     pub fn leave(&mut self, member: MemberId) -> Option<Left<'_, M>> {
         let key = self.members.get(member.0)?.topic;
         let topic = self.topics.get_mut(key)?;

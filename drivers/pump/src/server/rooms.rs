@@ -78,7 +78,7 @@ impl Rooms {
             None => response,
         };
         let Ok(channel) = peer.accept_join(join, response) else {
-            hub.leave(member);
+            drop(hub.leave(member));
             return None;
         };
         // What finds a channel that is gone again is lost with it, here and below.
