@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rejoin_core::phoenix::{Limit, RateLimit, ServerConfig, ServerEvent};
+use rejoin_core::phoenix::{Limit, OutboxOverflow, RateLimit, ServerConfig, ServerEvent};
 use rejoin_core::wire::Serializer;
-use rejoin_core::{Frame, Machine};
+use rejoin_core::{Frame, Machine, Payload, Timestamp};
 use rejoin_sim::Host;
 
 fn host(limit: impl FnOnce(&mut ServerConfig)) -> Host {
@@ -140,10 +140,35 @@ fn what_comes_after_a_close_is_counted_both_ways() {
     let id = host.channels["room:a"];
     host.session.close(host.now, 1000, "");
     host.client(r#"["1","2","room:a","ping",{}]"#);
-    let late = host.session.push(host.now, id, "news", rejoin_core::Payload::EMPTY);
+    let late = host.session.push(host.now, id, "news", Payload::EMPTY);
     host.drain();
     assert_eq!((late, host.take().len()), (Ok(()), 0));
     assert_eq!((host.session.stats().unheard, host.session.stats().unsent), (1, 1));
     host.advance(Duration::from_secs(2));
     assert!(host.session.is_finished());
+}
+
+#[test]
+fn a_host_may_set_no_limit_at_all() {
+    let all = usize::MAX;
+    let without_end = Some(RateLimit::per_second(u32::MAX));
+    let mut host = host(|config| {
+        (config.idle_timeout, config.auth_timeout) = (Some(Duration::MAX), Some(Duration::MAX));
+        (config.close_timeout, config.expiry_warning) = (Duration::MAX, Duration::MAX);
+        (config.held_frames, config.held_bytes, config.channels, config.topic_bytes) = (all, all, all, all);
+        (config.frame_bytes, config.outbox_bytes) = (all, all);
+        (config.joins, config.messages, config.bytes) = (without_end, without_end, without_end);
+    });
+    join(&mut host, 1, "room:a");
+    host.session.authenticate(host.now, Some(Timestamp::MAX));
+    host.drain();
+    host.client(r#"["1","2","room:a","ping",{}]"#);
+    assert_eq!(host.take().len(), 2);
+    let channel = host.channels["room:a"];
+    for overflow in [OutboxOverflow::Close, OutboxOverflow::DropNewest, OutboxOverflow::DropOldest] {
+        host.session.set_overflow(channel, overflow).unwrap();
+        host.session.push(host.now, channel, "news", Payload::EMPTY).unwrap();
+    }
+    host.drain();
+    assert_eq!((host.take().len(), host.notices.len(), host.ends.len()), (3, 1, 0), "it was warned from the start");
 }
