@@ -153,3 +153,18 @@ fn a_host_that_sleeps_through_the_warning_still_ends_the_session_in_time() {
     assert_eq!(host.notices, []);
     assert_eq!(close(&mut host, 1008), Some(EndReason::Expired));
 }
+
+#[test]
+fn nothing_is_heard_after_the_end_of_a_token_even_if_the_timer_is_late() {
+    let mut host = Host::joined();
+    host.session.authenticate(host.now, at(50));
+    host.now = Timestamp::from_millis(50_000);
+    host.client(r#"["1","2","room:a","ping",{}]"#);
+    assert_eq!(host.take(), [r#"["1","1","room:a","phx_error",{"reason":"token_expired"}]"#]);
+    assert_eq!((host.session.stats().unheard, close(&mut host, 1008)), (1, Some(EndReason::Expired)));
+
+    let mut host = awaiting();
+    host.now = Timestamp::from_millis(10_000);
+    host.client(JOIN);
+    assert_eq!((host.session.stats().unheard, close(&mut host, 1008)), (1, Some(EndReason::Unauthenticated)));
+}

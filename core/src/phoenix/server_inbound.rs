@@ -18,6 +18,10 @@ const REF_BYTES: usize = 255;
 impl ServerSession {
     /// A frame of the client, which may have to wait until it is authenticated.
     pub(super) fn hear(&mut self, frame: Frame) {
+        if self.is_open() {
+            // A timer may be late, and nobody is to be heard for it.
+            self.check_access();
+        }
         if !self.is_open() {
             self.stats.unheard += 1;
         } else if frame.len() > self.config.frame_bytes {
