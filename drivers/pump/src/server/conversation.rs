@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
+use rejoin_core::auth::Claims;
 use rejoin_core::phoenix::{JoinId, ReplyTo, ServerChannelId, ServerConfig, ServerEvent, ServerPushError, Status};
 use rejoin_core::{ConnId, Machine as _, Payload, Text, Timestamp};
 
@@ -44,9 +45,8 @@ pub(super) async fn converse<R: Runtime>(
     let (conn, frame_bytes) = (server.connections.next_conn(), config.frame_bytes);
     let (shared, served) = served(conn, config, server.time.clone());
     let peer = Peer::of(shared);
-    if let Some(claims) = identity.claims() {
-        peer.authenticate(tokens::expiry(&claims, server.unix_time(), server.time.now()));
-    }
+    let expiry = |claims: Arc<Claims>| tokens::expiry(&claims, server.unix_time(), server.time.now());
+    peer.authenticate(identity.claims().and_then(expiry));
     server.connections.enter(&peer);
     let _entered = Entered { shared: &server, conn };
     server.report(Report::Connected { conn });

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rejoin_core::auth::{AuthError, Claims, Requirement, TokenVerifier};
-use rejoin_core::phoenix::PushOutcome;
+use rejoin_core::phoenix::{AUTH_TIMEOUT, PushOutcome};
+use rejoin_pump::server::ServerOptions;
 
 use crate::lab::{Lab, joined, json, ok, over_both_transports, secs};
 use crate::wire::Wire;
@@ -168,4 +169,16 @@ fn where_no_token_is_asked_for_an_access_token_is_an_event_like_any_other() {
     assert!(socket.hear(&mut lab)[0].contains("what is access_token?"));
     socket.push(&mut lab, "room:1", "2", "echo", "{}");
     assert_eq!(socket.hear(&mut lab), [ok("room:1", "2", "{}")]);
+}
+
+#[test]
+fn whoever_was_let_in_has_nothing_left_to_prove() {
+    let mut options = ServerOptions::default();
+    options.session.auth_timeout = Some(AUTH_TIMEOUT);
+    let mut lab = Lab::with(|endpoint| endpoint.options(options));
+    let mut socket = lab.socket();
+    socket.join(&mut lab, "room:1");
+    lab.advance(2 * AUTH_TIMEOUT);
+    socket.push(&mut lab, "room:1", "1", "echo", "{}");
+    assert_eq!(socket.hear(&mut lab), [ok("room:1", "1", "{}")]);
 }
