@@ -147,7 +147,7 @@ impl Refusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
-    /// Nothing: the client is not waiting, or somebody answers later with [`Socket::push`].
+    /// Nothing. A client that waits for an answer waits in vain.
     None,
     /// `ok` with a response.
     Ok(Payload),

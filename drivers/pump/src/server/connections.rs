@@ -17,9 +17,12 @@ use crate::peer::Peer;
 pub(super) struct Connections {
     peers: Mutex<BTreeMap<ConnId, Peer>>,
     last_conn: AtomicU64,
-    /// The places that are taken, of so many.
+    /// The places of clients that are taken, of so many.
     taken: Arc<AtomicUsize>,
     limit: usize,
+    /// The connections that bring requests. They are no clients, but two of them may carry one.
+    asking: Arc<AtomicUsize>,
+    asking_limit: usize,
     handshakes: Mutex<Handshakes>,
     /// Held by everybody who is there; the second part sees the last one go.
     present: (Mutex<Option<Sender<()>>>, Receiver<()>),
@@ -43,14 +46,26 @@ pub(super) struct Present(#[expect(dead_code, reason = "its drop is what it is f
 
 /// One of the places for clients, from its being let in until it is dropped.
 pub(super) struct Place {
-    taken: Arc<AtomicUsize>,
+    #[expect(dead_code, reason = "its drop is what it is for")]
+    taken: Taken,
     #[expect(dead_code, reason = "its drop is what it is for")]
     present: Present,
 }
 
-impl Drop for Place {
+/// One of so many, until it is dropped.
+pub(super) struct Taken(Arc<AtomicUsize>);
+
+impl Taken {
+    fn one_of(taken: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+        let take = |taken| (taken < limit).then_some(taken + 1);
+        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
+        Some(Self(taken.clone()))
+    }
+}
+
+impl Drop for Taken {
     fn drop(&mut self) {
-        self.taken.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -63,12 +78,15 @@ pub(super) enum NoRoom {
 impl Connections {
     pub(super) fn new(limit: usize, handshakes: usize) -> Self {
         let (present, gone) = async_channel::bounded(1);
+        let asking_limit = limit.saturating_mul(2).saturating_add(handshakes);
         let handshakes = Handshakes { limit: handshakes.max(1), last: 0, open: BTreeMap::new(), given_up: 0 };
         Self {
             peers: Mutex::default(),
             last_conn: AtomicU64::new(0),
             taken: Arc::default(),
             limit,
+            asking: Arc::default(),
+            asking_limit,
             handshakes: Mutex::new(handshakes),
             present: (Mutex::new(Some(present)), gone),
             closing: async_channel::bounded(1),
@@ -115,9 +133,13 @@ impl Connections {
     /// A place for one more.
     pub(super) fn admit(&self) -> Result<Place, NoRoom> {
         let present = self.arrive().ok_or(NoRoom::Closing)?;
-        let take = |taken| (taken < self.limit).then_some(taken + 1);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map_err(|_| NoRoom::Full)?;
-        Ok(Place { taken: self.taken.clone(), present })
+        let taken = Taken::one_of(&self.taken, self.limit).ok_or(NoRoom::Full)?;
+        Ok(Place { taken, present })
+    }
+
+    /// Room for one more connection that brings requests.
+    pub(super) fn listen_to(&self) -> Option<Taken> {
+        Taken::one_of(&self.asking, self.asking_limit)
     }
 
     pub(super) fn enter(&self, peer: &Peer) {

@@ -42,14 +42,16 @@ pub struct ServerOptions {
     pub path: String,
     /// Who may connect from where, and where the token is; see [`UpgradeConfig`].
     pub upgrade: UpgradeConfig,
-    /// The limits of each connection. Its serializer is the client's.
+    /// The limits of each connection. Its serializer is the client's, and its time to authenticate is
+    /// over when it begins: who is let in is authenticated.
     pub session: ServerConfig,
     /// The limits of topics, presence and history.
     pub hub: HubConfig,
     /// The limits of each long-poll session.
     pub long_poll: LongPollConfig,
     /// Connections at a time, long-poll sessions included; default 100,000. Whoever comes on top is
-    /// answered with 503 and `Retry-After`.
+    /// answered with 503 and `Retry-After`. Connections that bring requests without being a client's are
+    /// closed when there are more than two for each of these, and [`handshakes`](Self::handshakes).
     pub connections: usize,
     /// Connections that have not said what they want; default 1,024. Another one costs the
     /// oldest of them its place, so that half-open ones keep nobody out.

@@ -15,6 +15,7 @@ use rejoin_core::{Payload, Text};
 use ureq_proto::http::{Request, Response, StatusCode};
 
 use super::admitted::Admitted;
+use super::connections::Taken;
 use super::conversation::converse;
 use super::endpoint::Endpoint;
 use super::over::Over;
@@ -196,7 +197,10 @@ impl<R: Runtime> Server<R> {
         let handshake = within(&self.runtime, time, async {
             match Incoming::read(io).await.ok()? {
                 Incoming::Upgrade(request) => self.open_socket(request).await,
-                Incoming::Http(connection) => Some(self.clone().answer(connection)),
+                Incoming::Http(connection) => {
+                    let place = self.shared.connections.listen_to()?;
+                    Some(self.clone().answer(connection, place))
+                }
             }
         });
         self.shared.connections.handshake(handshake).await??
@@ -229,7 +233,7 @@ impl<R: Runtime> Server<R> {
     }
 
     /// Answers requests, of which some may begin a session.
-    fn answer<Io>(self, connection: HttpConnection<Io>) -> BoxFuture<()>
+    fn answer<Io>(self, connection: HttpConnection<Io>, place: Taken) -> BoxFuture<()>
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -237,6 +241,7 @@ impl<R: Runtime> Server<R> {
         Box::pin(async move {
             let serving = self.long_polls.serve(connection, runtime, |session| self.begin(session));
             select(pin!(serving), pin!(self.shared.connections.over())).await;
+            drop(place);
         })
     }
 

@@ -199,3 +199,23 @@ fn a_client_that_finds_no_room_comes_again_when_it_was_told_to(lab: Lab) {
     lab.live(40);
     assert_eq!(second.hears(), ["joined {}"]);
 }
+
+#[test]
+fn connections_that_ask_and_become_no_client_are_bounded_too() {
+    let mut lab = with(|options| (options.connections, options.handshakes) = (1, 1));
+    let ask = |lab: &mut Lab| {
+        let mut wire = Wire::dial(&lab.rig.runtime);
+        wire.say(&mut lab.rig, "GET /elsewhere HTTP/1.1\r\nHost: h\r\n\r\n");
+        wire
+    };
+    let mut wires = [(); 4].map(|()| ask(&mut lab));
+    assert!(wires[0].heard().starts_with("HTTP/1.1 404 "));
+    assert_eq!(wires.each_mut().map(Wire::has_ended), [false, false, false, true]);
+    // They cost no client its place, and one that goes makes room for another.
+    drop(lab.guest("room:1"));
+    let [first, ..] = wires;
+    drop(first);
+    lab.rig.settle();
+    let mut wire = ask(&mut lab);
+    assert!(wire.heard().starts_with("HTTP/1.1 404 ") && !wire.has_ended());
+}
