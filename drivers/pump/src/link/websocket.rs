@@ -36,7 +36,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocketLink<Io> {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(Message::Close(frame)))) => {
                     // The echo is queued; what the kernel does not take at once is not worth waiting for.
-                    let _ = Pin::new(&mut self.websocket).poll_flush(cx);
+                    let _ = self.poll_flush_all(cx);
                     // 1005 is how WebSocket says that a close frame had no code.
                     let (code, reason) = frame
                         .map_or((1005, Text::EMPTY), |frame| (frame.code.into(), Text::from(frame.reason.as_str())));
@@ -50,7 +50,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocketLink<Io> {
                 Poll::Ready(Some(Err(error))) => {
                     if let Some(code) = close_code_for(&error) {
                         self.send_close(code, &Text::EMPTY);
-                        let _ = Pin::new(&mut self.websocket).poll_flush(cx);
+                        let _ = self.poll_flush_all(cx);
                     }
                     return Poll::Ready(Read::End { code: None, reason: error.to_string().into() });
                 }
@@ -96,11 +96,21 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocketLink<Io> {
         let flushed = if self.is_server && !self.has_control {
             Pin::new(self.stream()).poll_flush(cx).is_ready()
         } else {
-            self.websocket().poll_flush(cx).is_ready()
+            self.poll_flush_all(cx).is_ready()
         };
         if flushed {
             (self.unflushed, self.has_control) = (false, false);
         }
+    }
+
+    /// What tungstenite holds back, and then the stream: after a server's answer to a close, tungstenite
+    /// takes the connection for closed and flushes nothing.
+    fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let flushed = self.websocket().poll_flush(cx);
+        if self.is_server && Pin::new(self.stream()).poll_flush(cx).is_pending() {
+            return Poll::Pending;
+        }
+        flushed.map(|_| ())
     }
 
     fn websocket(&mut self) -> Pin<&mut WebSocketStream<ReadAhead<Io>>> {
