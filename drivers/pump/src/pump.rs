@@ -172,13 +172,16 @@ where
             }
             // Each step says whether it moved something; only a turn without movement may sleep.
             let mut moved = this.dial(cx, now);
-            moved |= this.read(cx, now, &mut budget);
+            let mut found_no_room = false;
+            moved |= this.read(cx, now, &mut budget, &mut found_no_room);
             moved |= this.carry_out_commands(cx, now);
             moved |= this.transmit(cx, now);
             this.requests(now);
             moved |= this.bridge.poll_answers(cx, &mut this.machine, now);
-            // Readers that have no room wake the pump when they have.
-            let _ = this.deliver(cx, now, &mut moved);
+            let has_room = this.deliver(cx, now, &mut moved).is_ready();
+            // Readers that have no room wake the pump when they have, but not one that has made some
+            // since the reading stopped for it.
+            moved |= has_room && found_no_room;
             if this.machine.is_finished() {
                 this.bridge.publish();
                 return Poll::Ready(());
@@ -239,11 +242,12 @@ where
     }
 
     /// Reads while the events of each message find room, and within the budget.
-    fn read(&mut self, cx: &mut Context<'_>, now: Timestamp, budget: &mut Budget) -> bool {
+    fn read(&mut self, cx: &mut Context<'_>, now: Timestamp, budget: &mut Budget, found_no_room: &mut bool) -> bool {
         let mut moved = false;
         while !budget.is_spent() {
             // First: a machine whose events have piled up drops the messages that are read on top.
             if self.deliver(cx, now, &mut moved).is_pending() {
+                *found_no_room = true;
                 break;
             }
             let Link::Up(up) = &mut self.link else { return moved };

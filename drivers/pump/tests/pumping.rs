@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_channel::oneshot;
 use futures_util::FutureExt;
-use rejoin_core::phoenix::{Config, JoinOptions, ServerConfig, ServerEvent};
+use rejoin_core::phoenix::{Config, JoinOptions, ServerConfig, ServerEvent, ServerSession};
 use rejoin_core::{
     Backoff, ConnId, ConnectRequest, Frame, Jitter, Machine, OpenError, Payload, Timestamp, TransportAction,
     TransportEvent,
@@ -186,6 +186,58 @@ fn connected_with(config: Config) -> (Rig, Seen, Client) {
     let (mut rig, seen, client) = dialling(config, runtime.clone());
     rig.spawn(server(listener, runtime));
     (rig, seen, client)
+}
+
+/// Found on two threads, where the reader of a full queue reads while its pump looks for room.
+#[test]
+fn room_that_is_made_while_the_pump_looks_on_wakes_nobody_and_is_used() {
+    let (runtime, listener) = network();
+    let (client, pump) =
+        connect_with(Config::new("ws://test/socket").unwrap(), ConnectOptions::default(), runtime.clone());
+    let mut rig = Rig::new(runtime.clone());
+    rig.spawn(async move {
+        let accepted = listener.accept().await.expect("the client is alive");
+        let clock = Clock::new(runtime.now());
+        let session = ServerSession::new(ServerConfig::new(accepted.serializer), ConnId::new(1), Timestamp::ZERO);
+        let pump = Pump::new(session, Host { has_looked: false }, runtime, clock, 1024);
+        pump.with_socket(ConnId::new(1), accepted.websocket).await;
+    });
+    rig.spawn(pump);
+    let mut joining = Box::pin(client.join("room", JoinOptions::default()));
+    assert!(joining.as_mut().now_or_never().is_none());
+    rig.settle();
+    let (room, mut events) = joining.now_or_never().expect("it is carried out").expect("it is new");
+    assert!(events.joined().now_or_never().is_some(), "it was read");
+    drop(room);
+}
+
+/// Lets everybody in. Has no room the first time it is asked, and wakes nobody for having some.
+struct Host {
+    has_looked: bool,
+}
+
+impl Bridge<ServerSession> for Host {
+    fn poll_command(&mut self, _: &mut Context<'_>, _: &mut ServerSession, _: Timestamp) -> Poll<Option<()>> {
+        Poll::Pending
+    }
+
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: &ServerSession) -> Poll<()> {
+        if std::mem::replace(&mut self.has_looked, true) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn deliver(&mut self, session: &mut ServerSession, now: Timestamp, event: ServerEvent) {
+        if let ServerEvent::Join { join, .. } = event {
+            session.accept_join(now, join, Payload::EMPTY).unwrap();
+        }
+    }
+
+    fn publish(&mut self) {}
+
+    fn request(&mut self, _: &mut ServerSession, _: Timestamp, request: Infallible) {
+        match request {}
+    }
+
+    fn hang_up(&mut self, _: &mut ServerSession, _: Timestamp) {}
 }
 
 fn dialling(config: Config, runtime: MemoryRuntime) -> (Rig, Seen, Client) {
