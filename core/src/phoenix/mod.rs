@@ -7,7 +7,6 @@
 //! Whether a client may come in at all is decided before there is a `ServerSession`, by an
 //! [`UpgradeConfig`]. What the sockets of a server share is the [`hub`](crate::hub)'s.
 
-mod access;
 mod channel;
 mod config;
 mod connection;
@@ -21,21 +20,12 @@ mod joining;
 mod lane;
 mod linking;
 mod longpoll;
-mod outbox;
 mod pacing;
-mod places;
 mod presence;
 mod pushes;
-mod rate_limit;
 mod sending;
 mod server;
-mod server_access;
-mod server_config;
-mod server_event;
-mod server_inbound;
-mod server_outbound;
 mod session;
-mod shared_frame;
 mod transport;
 mod upgrade;
 
@@ -55,12 +45,11 @@ pub use longpoll::{
     LongPoll, LongPollBody, LongPollCall, LongPollConfig, LongPollPeer, LongPollResponse, LongPollStats,
 };
 pub use presence::{Meta, Presence, PresenceChange, PresenceChanges, PresenceError, PresenceLimits};
-pub use rate_limit::RateLimit;
-pub use server::ServerSession;
-pub use server_config::{AUTH_TIMEOUT, OnMalformed, OutboxOverflow, PLACE_BYTES, ServerConfig};
-pub use server_event::{EndReason, Limit, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status};
+pub use server::{
+    AUTH_TIMEOUT, EndReason, Limit, OnMalformed, OutboxOverflow, PLACE_BYTES, RateLimit, ServerConfig, ServerEvent,
+    ServerPushError, ServerSession, ServerStats, SharedFrame, StaleHandle, Status,
+};
 pub use session::Session;
-pub use shared_frame::SharedFrame;
 pub use transport::Transport;
 pub use upgrade::{
     Admission, AllowedOrigin, Decision, OriginError, OriginPolicy, Params, RequestHead, ResponseHead, Token,

@@ -4,18 +4,31 @@
 //! decides who may join and what a push means; this machine answers heartbeats, matches refs, ends
 //! channels, and notices clients that fell silent or read too slowly.
 
+mod access;
+mod authentication;
+mod config;
+mod event;
+mod inbound;
+mod outbound;
+mod outbox;
+mod places;
+mod rate_limit;
+mod shared_frame;
+
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use core::convert::Infallible;
 
-use super::access::Access;
+use access::Access;
+pub use config::{AUTH_TIMEOUT, OnMalformed, OutboxOverflow, PLACE_BYTES, ServerConfig};
+pub use event::{EndReason, Limit, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status};
+use outbox::Outbox;
+pub use rate_limit::RateLimit;
+use rate_limit::Rates;
+pub use shared_frame::SharedFrame;
+
 use super::ids::{JoinId, ReplyTo, ServerChannelId};
-use super::outbox::Outbox;
-use super::rate_limit::Rates;
-use super::server_config::{OutboxOverflow, ServerConfig};
-use super::server_event::{EndReason, ServerEvent, ServerPushError, ServerStats, StaleHandle, Status};
-use super::shared_frame::SharedFrame;
 use crate::machine::{ConnId, Frame, Machine, TransportAction, TransportEvent};
 use crate::payload::Payload;
 use crate::slab::{Key, Slab};
@@ -24,7 +37,7 @@ use crate::time::Timestamp;
 use crate::wire::{self, Message, Ref, Serializer, UserEvent};
 
 /// The reason that Phoenix's router gives.
-pub(super) const UNMATCHED: &str = "unmatched topic";
+const UNMATCHED: &str = "unmatched topic";
 
 /// One accepted socket, without I/O.
 ///
@@ -54,46 +67,46 @@ pub(super) const UNMATCHED: &str = "unmatched topic";
 /// ```
 #[derive(Debug)]
 pub struct ServerSession {
-    pub(super) config: Arc<ServerConfig>,
-    pub(super) conn: ConnId,
-    pub(super) now: Timestamp,
-    pub(super) state: State,
-    pub(super) access: Access,
-    pub(super) channels: Slab<Channel>,
-    pub(super) topics: BTreeMap<Text, Key>,
-    pub(super) joins: BTreeMap<u64, PendingJoin>,
-    pub(super) last_join: u64,
-    pub(super) outbox: Outbox,
+    config: Arc<ServerConfig>,
+    conn: ConnId,
+    now: Timestamp,
+    state: State,
+    access: Access,
+    channels: Slab<Channel>,
+    topics: BTreeMap<Text, Key>,
+    joins: BTreeMap<u64, PendingJoin>,
+    last_join: u64,
+    outbox: Outbox,
     /// How the connection ends, once the outbox is empty.
-    pub(super) farewell: Option<TransportAction>,
-    pub(super) rates: Option<Box<Rates>>,
+    farewell: Option<TransportAction>,
+    rates: Option<Box<Rates>>,
     /// Until when what was dropped and refused is collected before it is told.
-    pub(super) quiet_until: Timestamp,
-    pub(super) events: VecDeque<ServerEvent>,
-    pub(super) stats: ServerStats,
+    quiet_until: Timestamp,
+    events: VecDeque<ServerEvent>,
+    stats: ServerStats,
 }
 
 #[derive(Debug)]
-pub(super) enum State {
+enum State {
     Open { idle_at: Option<Timestamp> },
     Closing { deadline: Timestamp, reason: EndReason },
     Ended,
 }
 
 #[derive(Debug)]
-pub(super) struct Channel {
-    pub(super) topic: Text,
-    pub(super) join_ref: Option<Ref>,
+struct Channel {
+    topic: Text,
+    join_ref: Option<Ref>,
     overflow: OutboxOverflow,
 }
 
 #[derive(Debug)]
-pub(super) struct PendingJoin {
-    pub(super) topic: Text,
-    pub(super) join_ref: Option<Ref>,
-    pub(super) reference: Option<Ref>,
+struct PendingJoin {
+    topic: Text,
+    join_ref: Option<Ref>,
+    reference: Option<Ref>,
     /// The channel that had the topic: its `phx_close` follows the answer.
-    pub(super) replaces: Option<Channel>,
+    replaces: Option<Channel>,
 }
 
 impl ServerSession {
@@ -413,11 +426,11 @@ impl Machine for ServerSession {
 }
 
 impl ServerSession {
-    pub(super) fn advance(&mut self, now: Timestamp) {
+    fn advance(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
     }
 
-    pub(super) const fn is_open(&self) -> bool {
+    const fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. })
     }
 
@@ -429,7 +442,7 @@ impl ServerSession {
         self.remove_join(join.0).ok_or(StaleHandle)
     }
 
-    pub(super) fn remove_join(&mut self, number: u64) -> Option<PendingJoin> {
+    fn remove_join(&mut self, number: u64) -> Option<PendingJoin> {
         let pending = self.joins.remove(&number);
         if self.joins.is_empty() {
             // An empty map keeps room for eleven, and most sockets join once.
@@ -438,7 +451,7 @@ impl ServerSession {
         pending
     }
 
-    pub(super) fn remove_channel(&mut self, key: Key) -> Option<Channel> {
+    fn remove_channel(&mut self, key: Key) -> Option<Channel> {
         let channel = self.channels.remove(key)?;
         self.topics.remove(channel.topic.as_bytes());
         self.events.push_back(ServerEvent::Left { channel: ServerChannelId(key) });
@@ -446,6 +459,6 @@ impl ServerSession {
     }
 }
 
-pub(super) fn reason(text: &str) -> Payload {
+fn reason(text: &str) -> Payload {
     Payload::unread_json(alloc::format!(r#"{{"reason":"{text}"}}"#).into())
 }

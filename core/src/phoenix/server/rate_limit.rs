@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use super::server_event::Limit;
+use super::event::Limit;
 use crate::time::Timestamp;
 
 /// So many a second in the long run, and so many at once.

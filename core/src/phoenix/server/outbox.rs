@@ -6,11 +6,11 @@
 use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, VecDeque};
 
-use super::ids::ServerChannelId;
+use super::config::{OutboxOverflow, PLACE_BYTES};
 use super::places::{At, Ends, Place, Places};
-use super::server_config::{OutboxOverflow, PLACE_BYTES};
 use super::shared_frame::SharedFrame;
 use crate::machine::Frame;
+use crate::phoenix::ids::ServerChannelId;
 use crate::text::Text;
 
 /// The frames of one socket that the transport has not taken yet.

@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use super::access::Access;
-use super::server::{ServerSession, reason};
-use super::server_event::{EndReason, ServerEvent};
+use super::event::{EndReason, ServerEvent};
+use super::{ServerSession, reason};
 use crate::machine::Frame;
 use crate::slab::Key;
 use crate::text::Text;

@@ -15,7 +15,7 @@ pub const PLACE_BYTES: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerConfig {
-    /// How messages are written, from the `vsn` of the upgrade; see [`serializer_of`](super::serializer_of).
+    /// How messages are written, from the `vsn` of the upgrade; see [`serializer_of`](crate::phoenix::serializer_of).
     pub serializer: Serializer,
     /// How long the client may be silent; default 60 s, `None` is for ever. Only its frames count.
     pub idle_timeout: Option<Duration>,

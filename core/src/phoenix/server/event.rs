@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use super::ids::{JoinId, ReplyTo, ServerChannelId};
 use crate::payload::Payload;
+use crate::phoenix::ids::{JoinId, ReplyTo, ServerChannelId};
 use crate::text::Text;
 use crate::time::Timestamp;
 use crate::wire::{DecodeError, EncodeError};

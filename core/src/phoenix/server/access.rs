@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::server_config::ServerConfig;
+use super::config::ServerConfig;
 use crate::machine::Frame;
 use crate::time::Timestamp;
 

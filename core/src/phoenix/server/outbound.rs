@@ -2,14 +2,14 @@
 
 use core::time::Duration;
 
-use super::ids::ServerChannelId;
+use super::config::OutboxOverflow;
+use super::event::{EndReason, ServerEvent, ServerPushError, Status};
 use super::outbox::Full;
-use super::server::{Channel, PendingJoin, ServerSession, State};
-use super::server_config::OutboxOverflow;
-use super::server_event::{EndReason, ServerEvent, ServerPushError, Status};
 use super::shared_frame::SharedFrame;
+use super::{Channel, PendingJoin, ServerSession, State};
 use crate::machine::{Frame, TransportAction};
 use crate::payload::Payload;
+use crate::phoenix::ids::ServerChannelId;
 use crate::text::Text;
 use crate::wire::{self, Message, Ref};
 

@@ -1,12 +1,12 @@
 //! What a server session makes of the client's frames.
 
 use super::access::Access;
-use super::ids::{JoinId, ReplyTo, ServerChannelId};
-use super::server::{PendingJoin, ServerSession, UNMATCHED, reason};
-use super::server_config::OnMalformed;
-use super::server_event::{EndReason, Limit, ServerEvent, Status};
+use super::config::OnMalformed;
+use super::event::{EndReason, Limit, ServerEvent, Status};
+use super::{PendingJoin, ServerSession, UNMATCHED, reason};
 use crate::machine::Frame;
 use crate::payload::Payload;
+use crate::phoenix::ids::{JoinId, ReplyTo, ServerChannelId};
 use crate::slab::Key;
 use crate::text::Text;
 use crate::wire::{self, DecodeError, Message, Ref, UserEvent};
