@@ -49,7 +49,8 @@ impl fmt::Display for KeyError {
             Self::EmptySecret => f.write_str("the JWT secret is empty; give the one that tokens are signed with"),
             Self::Syntax { line, column } => write!(
                 f,
-                "the JWKS cannot be read at line {line}, column {column}; give a JSON object with a list `keys`"
+                "the JWKS or JWK cannot be read at line {line}, column {column}; give a JSON object, which in a JWKS has a \
+                 list `keys`"
             ),
             Self::UnusableKey => f.write_str(
                 "the JWK cannot verify signatures; give one for `sig` of RSA (2048 to 8192 bits), P-256, P-384, Ed25519 or \
