@@ -42,6 +42,8 @@ pub(crate) enum Read {
     Frame(Frame),
     /// Nothing, from a peer that lives.
     Alive,
+    /// What is no message, and needs its turn like one.
+    Control,
     /// The connection is over; `code` is what the peer gave as a reason.
     End {
         code: Option<u16>,

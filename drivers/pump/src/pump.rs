@@ -263,6 +263,7 @@ where
                     self.machine.handle_transport(now, TransportEvent::Received { conn, frame });
                 }
                 Read::Alive => self.machine.handle_transport(now, TransportEvent::Alive { conn }),
+                Read::Control => budget.spend(0),
                 Read::End { code, reason } => {
                     if let Some(tap) = &mut self.tap {
                         tap.closed(conn, Direction::In, code, &reason);

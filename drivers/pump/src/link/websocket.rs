@@ -1,7 +1,7 @@
 //! Frames over a WebSocket.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::Message;
@@ -31,32 +31,32 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocketLink<Io> {
     }
 
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
-        loop {
-            match Pin::new(&mut self.websocket).poll_next(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(Message::Close(frame)))) => {
-                    // The echo is queued; what the kernel does not take at once is not worth waiting for.
-                    let _ = self.poll_flush_all(cx);
-                    // 1005 is how WebSocket says that a close frame had no code.
-                    let (code, reason) = frame
-                        .map_or((1005, Text::EMPTY), |frame| (frame.code.into(), Text::from(frame.reason.as_str())));
-                    return Poll::Ready(Read::End { code: Some(code), reason });
-                }
-                Poll::Ready(Some(Ok(message))) => match to_frame(message) {
-                    Some(frame) => return Poll::Ready(Read::Frame(frame)),
-                    // A ping's pong is queued and leaves with the next flush.
-                    None => (self.unflushed, self.has_control) = (true, true),
-                },
-                Poll::Ready(Some(Err(error))) => {
-                    if let Some(code) = close_code_for(&error) {
-                        self.send_close(code, &Text::EMPTY);
-                        let _ = self.poll_flush_all(cx);
-                    }
-                    return Poll::Ready(Read::End { code: None, reason: error.to_string().into() });
-                }
-                Poll::Ready(None) => return Poll::Ready(Read::End { code: None, reason: Text::EMPTY }),
+        Poll::Ready(match ready!(Pin::new(&mut self.websocket).poll_next(cx)) {
+            Some(Ok(Message::Close(frame))) => {
+                // The echo is queued; what the kernel does not take at once is not worth waiting for.
+                let _ = self.poll_flush_all(cx);
+                // 1005 is how WebSocket says that a close frame had no code.
+                let (code, reason) =
+                    frame.map_or((1005, Text::EMPTY), |frame| (frame.code.into(), Text::from(frame.reason.as_str())));
+                Read::End { code: Some(code), reason }
             }
-        }
+            Some(Ok(message)) => to_frame(message).map_or_else(
+                || {
+                    // A ping's pong is queued and leaves with the next flush.
+                    (self.unflushed, self.has_control) = (true, true);
+                    Read::Control
+                },
+                Read::Frame,
+            ),
+            Some(Err(error)) => {
+                if let Some(code) = close_code_for(&error) {
+                    self.send_close(code, &Text::EMPTY);
+                    let _ = self.poll_flush_all(cx);
+                }
+                Read::End { code: None, reason: error.to_string().into() }
+            }
+            None => Read::End { code: None, reason: Text::EMPTY },
+        })
     }
 
     /// Whether a frame can be handed over; an error shows again when reading.

@@ -1,9 +1,9 @@
 //! Byte streams and runtimes that keep to the letter of their contract, and to no more.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -141,4 +141,59 @@ fn a_runtime_that_drops_whom_it_is_to_wake_leaves_the_others_alone() {
         done.send(()).unwrap();
     });
     is_done.recv_timeout(secs(10)).expect("nobody waits for himself");
+}
+
+/// A client that pings so many times, one after the other, as fast as it is read.
+struct Pings {
+    io: MemoryIo,
+    left: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Pings {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.left.load(Ordering::SeqCst) == 0 {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        self.left.fetch_sub(1, Ordering::SeqCst);
+        // With a mask, which is zero.
+        let ping = [0x89, 0x80, 0, 0, 0, 0];
+        buf[..ping.len()].copy_from_slice(&ping);
+        Poll::Ready(Ok(ping.len()))
+    }
+}
+
+impl AsyncWrite for Pings {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_close(cx)
+    }
+}
+
+#[test]
+fn a_client_that_pings_without_end_leaves_the_others_their_turns() {
+    let mut lab = Lab::new();
+    let (near, far) = lab.pipe();
+    let (left, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let mut serving = Box::pin(lab.server.accept(Pings { io: far, left: left.clone() }));
+    let (before, at_once) = (left.clone(), most.clone());
+    lab.rig.spawn(poll_fn(move |cx| {
+        let so_many = before.load(Ordering::SeqCst);
+        let served = serving.as_mut().poll(cx);
+        at_once.fetch_max(so_many - before.load(Ordering::SeqCst), Ordering::SeqCst);
+        served
+    }));
+    let mut socket = lab.socket_on(near, "vsn=2.0.0");
+    socket.join(&mut lab, "room:1");
+    left.store(10_000, Ordering::SeqCst);
+    socket.push(&mut lab, "room:1", "1", "echo", "7");
+    assert!(socket.hear(&mut lab).contains(&ok("room:1", "1", "7")));
+    assert_eq!(left.load(Ordering::SeqCst), 0);
+    assert!((1..200).contains(&most.load(Ordering::SeqCst)), "{most:?} in one turn");
 }
