@@ -20,6 +20,9 @@ use crate::gather::Gather;
 const AHEAD: usize = 64 * 1024;
 /// A read of less is a quiet one.
 const QUIET: usize = 8 * 1024;
+/// What is read for one message before the other tasks of the thread get their turn: a reader goes on for
+/// as long as there are parts of a message, and parts may be empty.
+const A_TURN: usize = 256 * 1024;
 
 /// A byte stream that reads ahead under load. Connections of a [`Runtime`](crate::Runtime) are
 /// made of these; an idle one holds no buffer.
@@ -32,6 +35,8 @@ pub struct ReadAhead<Io> {
     end: usize,
     /// There was more to read than fits the reader's own buffer.
     busy: bool,
+    /// What may still be read in this turn; everything before the first one.
+    allowance: usize,
     /// A server's.
     gather: Option<Gather>,
 }
@@ -40,13 +45,18 @@ impl<Io> ReadAhead<Io> {
     /// Wraps a connected stream.
     #[must_use]
     pub const fn new(io: Io) -> Self {
-        Self { io, buffer: Vec::new(), start: 0, end: 0, busy: false, gather: None }
+        Self { io, buffer: Vec::new(), start: 0, end: 0, busy: false, allowance: usize::MAX, gather: None }
     }
 
     /// Wraps an accepted stream. Its pump writes messages without masks, as a server has to.
     #[must_use]
     pub fn server(io: Io) -> Self {
         Self { gather: Some(Gather::default()), ..Self::new(io) }
+    }
+
+    /// Begins to read a message, or goes on with one.
+    pub(crate) const fn begin_turn(&mut self) {
+        self.allowance = A_TURN;
     }
 
     pub(crate) const fn is_server(&self) -> bool {
@@ -82,11 +92,16 @@ impl<Io: AsyncWrite + Unpin> ReadAhead<Io> {
 impl<Io: AsyncRead + Unpin> AsyncRead for ReadAhead<Io> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.allowance == 0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if this.start == this.end {
             if !this.busy {
                 this.buffer = Vec::new();
                 let read = ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
                 this.busy = read == buf.len();
+                this.allowance = this.allowance.saturating_sub(read);
                 return Poll::Ready(Ok(read));
             }
             if this.buffer.is_empty() {
@@ -99,6 +114,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for ReadAhead<Io> {
         let read = buf.len().min(this.end - this.start);
         buf[..read].copy_from_slice(&this.buffer[this.start..this.start + read]);
         this.start += read;
+        this.allowance = this.allowance.saturating_sub(read);
         Poll::Ready(Ok(read))
     }
 }

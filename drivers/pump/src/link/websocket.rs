@@ -31,7 +31,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocketLink<Io> {
     }
 
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
-        Poll::Ready(match ready!(Pin::new(&mut self.websocket).poll_next(cx)) {
+        self.stream().begin_turn();
+        Poll::Ready(match ready!(self.websocket().poll_next(cx)) {
             Some(Ok(Message::Close(frame))) => {
                 // The echo is queued; what the kernel does not take at once is not worth waiting for.
                 let _ = self.poll_flush_all(cx);

@@ -143,26 +143,27 @@ fn a_runtime_that_drops_whom_it_is_to_wake_leaves_the_others_alone() {
     is_done.recv_timeout(secs(10)).expect("nobody waits for himself");
 }
 
-/// A client that pings so many times, one after the other, as fast as it is read.
-struct Pings {
+/// A client that says a frame, and then another one so many times, as fast as it is read.
+struct Flood {
     io: MemoryIo,
+    first: Option<[u8; 6]>,
+    others: [u8; 6],
     left: Arc<AtomicUsize>,
 }
 
-impl AsyncRead for Pings {
+impl AsyncRead for Flood {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.left.load(Ordering::SeqCst) == 0 {
             return Pin::new(&mut self.io).poll_read(cx, buf);
         }
         self.left.fetch_sub(1, Ordering::SeqCst);
-        // With a mask, which is zero.
-        let ping = [0x89, 0x80, 0, 0, 0, 0];
-        buf[..ping.len()].copy_from_slice(&ping);
-        Poll::Ready(Ok(ping.len()))
+        let frame = self.first.take().unwrap_or(self.others);
+        buf[..6].copy_from_slice(&frame);
+        Poll::Ready(Ok(6))
     }
 }
 
-impl AsyncWrite for Pings {
+impl AsyncWrite for Flood {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
@@ -176,12 +177,13 @@ impl AsyncWrite for Pings {
     }
 }
 
-#[test]
-fn a_client_that_pings_without_end_leaves_the_others_their_turns() {
+/// Says so many frames to a server, and then a push that is answered. Tells how many of them it has read in
+/// one turn at the most.
+fn flood(first: [u8; 6], others: [u8; 6], times: usize) -> (Vec<String>, usize) {
     let mut lab = Lab::new();
     let (near, far) = lab.pipe();
     let (left, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-    let mut serving = Box::pin(lab.server.accept(Pings { io: far, left: left.clone() }));
+    let mut serving = Box::pin(lab.server.accept(Flood { io: far, first: Some(first), others, left: left.clone() }));
     let (before, at_once) = (left.clone(), most.clone());
     lab.rig.spawn(poll_fn(move |cx| {
         let so_many = before.load(Ordering::SeqCst);
@@ -191,9 +193,27 @@ fn a_client_that_pings_without_end_leaves_the_others_their_turns() {
     }));
     let mut socket = lab.socket_on(near, "vsn=2.0.0");
     socket.join(&mut lab, "room:1");
-    left.store(10_000, Ordering::SeqCst);
+    left.store(times, Ordering::SeqCst);
     socket.push(&mut lab, "room:1", "1", "echo", "7");
-    assert!(socket.hear(&mut lab).contains(&ok("room:1", "1", "7")));
-    assert_eq!(left.load(Ordering::SeqCst), 0);
-    assert!((1..200).contains(&most.load(Ordering::SeqCst)), "{most:?} in one turn");
+    let heard = socket.hear(&mut lab);
+    assert_eq!(left.load(Ordering::SeqCst), 0, "all of it was read");
+    (heard, most.load(Ordering::SeqCst))
+}
+
+/// With a mask, as clients have it, which is zero.
+const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
+
+#[test]
+fn a_client_that_pings_without_end_leaves_the_others_their_turns() {
+    let (heard, at_once) = flood(PING, PING, 10_000);
+    assert!(heard.contains(&ok("room:1", "1", "7")), "{heard:?}");
+    assert!((1..200).contains(&at_once), "{at_once} in one turn");
+}
+
+/// Nothing comes of them, so that a WebSocket library goes on reading.
+#[test]
+fn a_message_of_endless_empty_parts_leaves_the_others_their_turns() {
+    let (first, others) = ([0x01, 0x80, 0, 0, 0, 0], [0x00, 0x80, 0, 0, 0, 0]);
+    let (_, at_once) = flood(first, others, 200_000);
+    assert!((1..50_000).contains(&at_once), "{at_once} in one turn");
 }
