@@ -107,11 +107,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocketLink<Io> {
     /// What tungstenite holds back, and then the stream: after a server's answer to a close, tungstenite
     /// takes the connection for closed and flushes nothing.
     fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let flushed = self.websocket().poll_flush(cx);
-        if self.is_server && Pin::new(self.stream()).poll_flush(cx).is_pending() {
-            return Poll::Pending;
-        }
-        flushed.map(|_| ())
+        // An error shows again when reading.
+        let _ = ready!(self.websocket().poll_flush(cx));
+        if self.is_server { Pin::new(self.stream()).poll_flush(cx).map(|_| ()) } else { Poll::Ready(()) }
     }
 
     fn websocket(&mut self) -> Pin<&mut WebSocketStream<ReadAhead<Io>>> {
