@@ -84,7 +84,7 @@ struct Attendee {
 enum Finished {
     Join { join: JoinId, seat: Arc<Seat>, ask: Option<Ask>, bytes: usize, verdict: Option<Result<Guest, Refusal>> },
     Call { id: ServerChannelId, reply: Option<ReplyTo>, bytes: usize, called: Called },
-    Left,
+    Left { topic: Text, called: Called },
 }
 
 impl Finished {
@@ -92,7 +92,7 @@ impl Finished {
     const fn called(&self) -> Option<ServerChannelId> {
         match self {
             Self::Call { id, .. } => Some(*id),
-            Self::Join { .. } | Self::Left => None,
+            Self::Join { .. } | Self::Left { .. } => None,
         }
     }
 }
@@ -228,9 +228,9 @@ impl Conversation {
         let channel = attendee.channel.take()?;
         let (call, reply) = attendee.calls.pop_front()?;
         self.waiting -= 1;
-        if matches!(call, Call::Leave { .. }) {
-            self.forget(id);
-            return Some(channel.call(call).map(|_| Finished::Left).boxed());
+        if let Call::Leave { reason } = call {
+            let topic = self.forget(id)?.seat.topic.clone();
+            return Some(leave(channel, topic, reason));
         }
         let bytes = call.bytes();
         Some(channel.call(call).map(move |called| Finished::Call { id, reply, bytes, called }).boxed())
@@ -268,7 +268,10 @@ impl Conversation {
                 self.held -= bytes;
                 self.finish_call(cx, id, reply, called);
             }
-            Finished::Left => {}
+            Finished::Left { topic, called: Called::Panicked } => {
+                self.report_crash(&topic, "it panicked when its client had left".into());
+            }
+            Finished::Left { .. } => {}
         }
     }
 
@@ -281,11 +284,11 @@ impl Conversation {
                 }
             }
             Called::Crashed { channel, error } => {
-                self.crash(id, error.0.to_string());
-                let leaving = channel.call(Call::Leave { reason: Leave::Crashed });
-                self.start(cx, leaving.map(|_| Finished::Left).boxed());
+                if let Some(topic) = self.crash(id, error.0.to_string()) {
+                    self.start(cx, leave(channel, topic, Leave::Crashed));
+                }
             }
-            Called::Panicked => self.crash(id, "it panicked".into()),
+            Called::Panicked => _ = self.crash(id, "it panicked".into()),
         }
     }
 
@@ -294,8 +297,7 @@ impl Conversation {
         let overflow = self.server.endpoint.route(&seat.topic).and_then(|(_, options)| options.overflow);
         let entry = Entry { response, overflow, ask };
         let Some((id, member)) = self.server.rooms.enter(&seat.topic, &self.peer, join, entry) else {
-            let leaving = channel.call(Call::Leave { reason: Leave::Left });
-            return self.start(cx, leaving.map(|_| Finished::Left).boxed());
+            return self.start(cx, leave(channel, seat.topic.clone(), Leave::Left));
         };
         seat.take(id, member);
         self.channels.insert(id, Attendee { seat, channel: Some(channel), calls: VecDeque::new() });
@@ -323,10 +325,13 @@ impl Conversation {
         }
     }
 
-    fn crash(&mut self, id: ServerChannelId, error: String) {
-        let Some(attendee) = self.forget(id) else { return };
-        self.report_crash(&attendee.seat.topic, error);
+    /// Tells whose topic that was.
+    fn crash(&mut self, id: ServerChannelId, error: String) -> Option<Text> {
+        let attendee = self.forget(id)?;
+        let topic = attendee.seat.topic.clone();
+        self.report_crash(&topic, error);
         let _ = self.peer.close_channel(id, true);
+        Some(topic)
     }
 
     fn report_crash(&self, topic: &Text, error: String) {
@@ -340,6 +345,11 @@ impl Conversation {
         self.held -= attendee.calls.iter().map(|(call, _)| call.bytes()).sum::<usize>();
         Some(attendee)
     }
+}
+
+/// The last that a channel hears.
+fn leave(channel: Box<dyn AnyChannel>, topic: Text, reason: Leave) -> BoxFuture<Finished> {
+    channel.call(Call::Leave { reason }).map(move |called| Finished::Left { topic, called }).boxed()
 }
 
 /// A connection that is dropped leaves no member behind, even where the application keeps a socket.

@@ -30,7 +30,7 @@ pub enum Report {
         /// Why.
         reason: EndReason,
     },
-    /// A channel of the application failed; its client will join again.
+    /// A channel of the application failed; its client, if it was still in it, will join again.
     Crashed {
         /// The connection.
         conn: ConnId,

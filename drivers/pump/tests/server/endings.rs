@@ -258,3 +258,18 @@ fn a_channel_that_panics_when_it_is_dropped_harms_nobody_else() {
     lab.abort_tasks();
     assert_eq!(lab.standing(), [0; 4]);
 }
+
+#[test]
+fn a_leave_that_panics_is_told_to_whoever_runs_the_server_and_ends_nothing_else() {
+    let mut lab = Lab::new();
+    let mut socket = lab.socket();
+    for topic in ["room:1", "room:haunted"] {
+        socket.join(&mut lab, topic);
+    }
+    lab.reports();
+    socket.leave(&mut lab, "room:haunted");
+    assert_eq!(socket.hear(&mut lab).len(), 2, "the answer and the end");
+    let reports = lab.reports();
+    assert_eq!(reports, ["#1: the channel room:haunted crashed: it panicked when its client had left"]);
+    assert_eq!((lab.counts().crashed, lab.standing()), (1, [1, 0, 1, 1]));
+}
