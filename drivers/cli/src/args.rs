@@ -98,7 +98,8 @@ pub(crate) struct AccessArgs {
     #[arg(long)]
     pub(crate) no_auth: bool,
     /// Web pages that may connect: an origin such as https://example.com or //*.example.com, or any;
-    /// default are those of the server's own host. May be repeated.
+    /// default are those of the server's own host, or of this machine where nobody has to show a token.
+    /// May be repeated.
     #[arg(long, value_name = "ORIGIN", allow_hyphen_values = true)]
     pub(crate) origin: Vec<String>,
 }

@@ -55,9 +55,16 @@ fn key_set(file: &str) -> Result<JwtVerifier, Failure> {
     JwtVerifier::from_jwks(&json).map_err(|error| Failure::usage("--jwks", format!("{file}: {error}")))
 }
 
+/// Pages of whatever else runs here.
+const THIS_MACHINE: [&str; 3] = ["//localhost", "//127.0.0.1", "//[::1]"];
+
 /// Which web pages may connect.
-pub(super) fn origins(texts: &[String]) -> Result<OriginPolicy, Failure> {
+pub(super) fn origins(texts: &[String], is_local: bool) -> Result<OriginPolicy, Failure> {
     match texts {
+        // Any name may be made to mean this machine, and a page of that name would be of the same host.
+        [] if is_local => {
+            Ok(OriginPolicy::List(THIS_MACHINE.iter().filter_map(|origin| origin.parse().ok()).collect()))
+        }
         [] => Ok(OriginPolicy::SameHost),
         [any] if any == "any" => Ok(OriginPolicy::Any),
         texts => texts.iter().map(|text| origin(text)).collect::<Result<_, _>>().map(OriginPolicy::List),

@@ -30,7 +30,7 @@ impl Settings {
         let address = input::address("--listen", &args.listen)?;
         let verifier = access::verifier(&args.access, address)?;
         let mut options = ServerOptions::default();
-        options.upgrade.origin = access::origins(&args.access.origin)?;
+        options.upgrade.origin = access::origins(&args.access.origin, verifier.is_none() && !args.access.no_auth)?;
         limit(&mut options, &args.limits)?;
         if let Some(messages) = given("--history", &args.history, input::number)? {
             let mut history = HistoryLimits::default();

@@ -20,10 +20,15 @@ fn upgrade(address: &str, target: &str) -> (TcpStream, String) {
 
 /// The same with more headers, each with its line's end.
 fn upgrade_with(address: &str, target: &str, headers: &str) -> (TcpStream, String) {
+    upgrade_at(address, address, target, headers)
+}
+
+/// The same of a client that takes the server for `host`.
+fn upgrade_at(address: &str, host: &str, target: &str, headers: &str) -> (TcpStream, String) {
     let mut tcp = TcpStream::connect(address).expect("it listens");
     tcp.set_read_timeout(Some(DEADLINE)).expect("a deadline");
     let request = format!(
-        "GET {target} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
     );
     tcp.write_all(request.as_bytes()).expect("it reads");

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-use super::{ask, close_code, hear, upgrade, upgrade_with};
+use super::{ask, close_code, hear, upgrade, upgrade_at, upgrade_with};
 use crate::program::{Program, run};
 use crate::record::Scratch;
 
@@ -158,6 +158,20 @@ fn web_pages_of_other_hosts_come_in_where_they_are_named() {
         assert_eq!(knock(&address, "/socket/websocket", ""), 101, "programs send no origin");
         server.signal("-TERM");
         assert_eq!(server.ended().stderr.contains("(see --origin)"), evil == 403, "{options:?}");
+    }
+}
+
+/// Whoever owns a name can make it mean 127.0.0.1 once its page is open.
+#[test]
+fn a_page_whose_name_was_made_to_mean_this_machine_stays_outside() {
+    let (_server, address) = Program::serve_with("127.0.0.1:0", &[], &[]);
+    for (host, origin, status) in [
+        ("evil.example:4000", "http://evil.example:4000", "403"),
+        ("localhost:4000", "http://localhost:3000", "101"),
+        ("[::1]:4000", "http://[::1]:3000", "101"),
+    ] {
+        let (_, head) = upgrade_at(&address, host, "/socket/websocket", &format!("Origin: {origin}\r\n"));
+        assert_eq!(head.split(' ').nth(1), Some(status), "{origin}");
     }
 }
 
