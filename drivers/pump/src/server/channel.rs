@@ -15,8 +15,8 @@ use super::socket::Socket;
 ///
 /// Channels of one client run beside each other: one that waits holds nobody else up. What a client
 /// pushes meanwhile waits in order; once 256 joins and pushes of a client are not finished, or 32 MiB of
-/// them, its socket is not read. What a channel has begun when its client goes is finished before it hears
-/// of that.
+/// them and as much as two messages may have, its socket is not read. What a channel has begun when its
+/// client goes is finished before it hears of that.
 ///
 /// A panic, or an `Err(Crash)`, ends the channel as Phoenix does: the client hears `phx_error` and
 /// joins again.

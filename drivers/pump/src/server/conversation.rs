@@ -30,8 +30,8 @@ use crate::served::{Ears, Served, ServerPump, served};
 
 /// What the application has not finished, or not begun, before the socket is not read any more.
 const UNFINISHED: usize = 256;
-/// The same in bytes: twice what a message may have by default, so that one that takes its time does not
-/// keep heartbeats from being answered.
+/// The same in bytes, unless two messages may have more: one that takes its time may not keep heartbeats
+/// from being answered.
 const UNFINISHED_BYTES: usize = 32 << 20;
 
 /// One client, until it is gone and the application has heard of it.
@@ -369,7 +369,8 @@ impl Bridge<Served> for Conversation {
     fn poll_ready(&mut self, cx: &mut Context<'_>, session: &Served) -> Poll<()> {
         self.ears.open(cx);
         let unfinished = self.waiting + self.joining.len() + self.running.len();
-        let has_room = unfinished < UNFINISHED && self.held < UNFINISHED_BYTES;
+        let most = UNFINISHED_BYTES.max(self.server.endpoint.options.session.frame_bytes.saturating_mul(2));
+        let has_room = unfinished < UNFINISHED && self.held < most;
         // The end is heard at once: some of that is nobody's any more.
         if has_room || session.connection().is_none() { Poll::Ready(()) } else { Poll::Pending }
     }

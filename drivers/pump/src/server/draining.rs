@@ -24,7 +24,8 @@ pub struct Drained {
 impl<R: Runtime> Server<R> {
     /// Ends the server: nobody is let in any more, and every client is told to come back (1012,
     /// "service restart"), spread over at most half of the time so that they do not come back
-    /// all at once. Whoever is not gone after `deadline` is cut.
+    /// all at once. Whoever is not gone after `deadline` is cut; what channels are busy with goes on, in
+    /// its task, after this has resolved.
     pub async fn shutdown(&self, deadline: Duration) -> Drained {
         let connections = &self.shared.connections;
         connections.close();
