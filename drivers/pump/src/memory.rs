@@ -226,11 +226,10 @@ pub(crate) fn pipe() -> (MemoryIo, MemoryIo) {
 }
 
 impl Pipe {
-    fn end(&mut self) {
+    /// Tells whom to wake once its lock is free: a waker may drop the task that has the other end.
+    fn end(&mut self) -> impl Iterator<Item = Waker> + use<> {
         self.ended = true;
-        for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
-            waker.wake();
-        }
+        [self.reader.take(), self.writer.take()].into_iter().flatten()
     }
 }
 
@@ -242,9 +241,9 @@ impl AsyncRead for MemoryIo {
             return Poll::Pending;
         }
         let read = io::Read::read(&mut pipe.bytes, buf)?;
-        if let Some(writer) = pipe.writer.take() {
-            writer.wake();
-        }
+        let writer = pipe.writer.take();
+        drop(pipe);
+        writer.into_iter().for_each(Waker::wake);
         Poll::Ready(Ok(read))
     }
 }
@@ -262,9 +261,9 @@ impl AsyncWrite for MemoryIo {
         }
         let written = buf.len().min(room);
         pipe.bytes.extend(&buf[..written]);
-        if let Some(reader) = pipe.reader.take() {
-            reader.wake();
-        }
+        let reader = pipe.reader.take();
+        drop(pipe);
+        reader.into_iter().for_each(Waker::wake);
         Poll::Ready(Ok(written))
     }
 
@@ -273,15 +272,19 @@ impl AsyncWrite for MemoryIo {
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.outgoing).end();
+        let wakers = lock(&self.outgoing).end();
+        wakers.for_each(Waker::wake);
         Poll::Ready(Ok(()))
     }
 }
 
 impl Drop for MemoryIo {
     fn drop(&mut self) {
-        lock(&self.outgoing).end();
-        lock(&self.incoming).end();
+        for pipe in [&self.outgoing, &self.incoming] {
+            // One after the other: the other end locks them the other way round.
+            let wakers = lock(pipe).end();
+            wakers.for_each(Waker::wake);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
-use futures_util::io::{AsyncRead, AsyncWrite, BufWriter};
+use futures_util::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, BufWriter};
 use rejoin_core::Payload;
 use rejoin_pump::memory::MemoryIo;
 
@@ -138,6 +138,24 @@ fn a_runtime_that_drops_whom_it_is_to_wake_leaves_the_others_alone() {
         lab.server.broadcast("room:1", "news", Payload::EMPTY);
         assert_eq!(lab.standing(), [1, 0, 1, 1]);
         assert_eq!(socket.hear(&mut lab), [r#"[null,null,"room:1","news",{}]"#]);
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(secs(10)).expect("nobody waits for himself");
+}
+
+#[test]
+fn a_pipe_that_wakes_its_reader_may_lose_it() {
+    let (done, is_done) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut near, mut far) = Lab::new().pipe();
+        let task = Doomed::new(async move {
+            let _ = near.read(&mut [0]).await;
+        });
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut task.clone()).poll(&mut cx).is_pending());
+        task.0.ends.store(true, Ordering::SeqCst);
+        assert!(Pin::new(&mut far).poll_write(&mut cx, b"1").is_ready(), "there was room");
+        assert!(task.0.future.lock().unwrap().is_none(), "it was woken");
         done.send(()).unwrap();
     });
     is_done.recv_timeout(secs(10)).expect("nobody waits for himself");
