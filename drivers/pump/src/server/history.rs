@@ -3,14 +3,13 @@
 //!
 //! A join asks with `{"history": {"last": 20}}` for the newest messages, or with
 //! `{"history": {"epoch": "…", "offset": 7}}` for all that came after what it had last. The answer says
-//! where the history is now, `{"history": {"epoch": "…", "offset": 9, "recovered": true}}`, and the
-//! messages follow as if they were said now. With `"recovered": false` after a position there are none:
-//! what is missing is not there any more, and the client has to start from what is true now. While it is
-//! in the topic, each broadcast adds one to the offset.
+//! where the history is now, `{"history": {"epoch": "…", "offset": 9}}`, and the messages follow as if they
+//! were said now. To a join with a position it says, besides, `"recovered": true`, or `false` and there are
+//! none: what is missing is not there any more, and the client has to start from what is true now. While it
+//! is in the topic, each broadcast adds one to the offset.
 
-use rejoin_core::Payload;
-use rejoin_core::Text;
 use rejoin_core::hub::{History, Hub, Position};
+use rejoin_core::{Payload, Text};
 use serde::{Deserialize, Serialize};
 
 /// What a join asks for.
@@ -30,7 +29,8 @@ enum Wanted {
 struct Told<'a> {
     epoch: &'a str,
     offset: u64,
-    recovered: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovered: Option<bool>,
 }
 
 impl Ask {
@@ -46,15 +46,17 @@ impl Ask {
             Wanted::Last { last } => hub.history_last(topic, *last),
         }
     }
-}
 
-/// The answer to a join, with where the history is. One that is no JSON object says nothing of it.
-pub(super) fn told(response: Payload, history: &History) -> Payload {
-    let Some(rest) = response.as_json().and_then(|json| json.trim_start().strip_prefix('{')) else { return response };
-    let Position { epoch, offset, .. } = &history.position;
-    let told = Told { epoch: epoch.as_str(), offset: *offset, recovered: history.recovered };
-    let told = Payload::json(&told).unwrap_or_default();
-    let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
-    let json = format!(r#"{{"history":{}{comma}{rest}"#, told.as_json().unwrap_or("null"));
-    Payload::from_json_text(json).unwrap_or(response)
+    /// The answer to the join, with where the history is. One that is no JSON object says nothing of it.
+    pub(super) fn tell(&self, history: &History, response: Payload) -> Payload {
+        let Some(rest) = response.as_json().and_then(|json| json.trim_start().strip_prefix('{')) else {
+            return response;
+        };
+        let Position { epoch, offset, .. } = &history.position;
+        let recovered = matches!(self.history, Wanted::After { .. }).then_some(history.recovered);
+        let told = Payload::json(&Told { epoch: epoch.as_str(), offset: *offset, recovered }).unwrap_or_default();
+        let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
+        let json = format!(r#"{{"history":{}{comma}{rest}"#, told.as_json().unwrap_or("null"));
+        Payload::from_json_text(json).unwrap_or(response)
+    }
 }

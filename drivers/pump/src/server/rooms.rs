@@ -10,7 +10,7 @@ use rejoin_core::hub::{Broadcast, Fanout, Hub, HubConfig, MemberId, TrackError};
 use rejoin_core::phoenix::{JoinId, OutboxOverflow, ServerChannelId, ServerPushError};
 use rejoin_core::{Payload, Text};
 
-use super::history::{self, Ask};
+use super::history::Ask;
 use super::lock;
 use super::reason::with_reason;
 use crate::peer::Peer;
@@ -72,10 +72,10 @@ impl Rooms {
             let _ = peer.refuse_join(join, with_reason("too many members"));
             return None;
         };
-        let history = ask.and_then(|ask| ask.look_up(hub, topic));
-        let response = match &history {
-            Some(history) => history::told(response, history),
-            None => response,
+        let history = ask.as_ref().and_then(|ask| ask.look_up(hub, topic));
+        let response = match (&ask, &history) {
+            (Some(ask), Some(history)) => ask.tell(history, response),
+            _ => response,
         };
         let Ok(channel) = peer.accept_join(join, response) else {
             drop(hub.leave(member));
