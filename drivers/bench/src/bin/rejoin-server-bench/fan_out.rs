@@ -162,12 +162,8 @@ impl FanOut {
 
     /// How much arrived, and whether everybody is still there.
     pub(crate) fn arrivals(runs: &[&Self]) -> String {
-        let of = |share: fn(&Self) -> f64| median(runs.iter().map(|run| share(run)).collect());
-        let mut cell = format!(
-            "{:.1} %, {} a CPU second",
-            of(|run| 100.0 * run.delivered as f64 / run.expected as f64),
-            thousands(of(|run| run.delivered as f64 / run.cpu.max(0.01)))
-        );
+        let share = |run: &&Self| 100.0 * run.delivered as f64 / run.expected as f64;
+        let mut cell = format!("{:.1} %", median(runs.iter().map(share).collect()));
         let closed: usize = runs.iter().map(|run| run.closed).sum();
         if closed > 0 {
             cell.push_str(&format!(", {closed} clients cut off"));
