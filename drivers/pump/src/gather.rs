@@ -14,7 +14,7 @@ use futures_io::AsyncWrite;
 use rejoin_core::Frame;
 
 /// Beyond so many bytes a writer has to wait for the socket.
-const ENOUGH: usize = 32 * 1024;
+const ENOUGH: usize = 128 * 1024;
 /// Memory that is larger than this is not kept for the next connection.
 const KEPT: usize = 256 * 1024;
 
