@@ -136,7 +136,7 @@ impl<H: Host> Door<H> {
         let (guard, shut) = async_channel::bounded::<()>(1);
         let (porter, server, listener) = (host.clone(), server.clone(), self.listener.clone());
         host.start(async move {
-            let letting_in = serve::accept_all(&porter, &server, &listener);
+            let letting_in = server.accept_all(|| porter.accept(&listener));
             future::or(letting_in, async move { shut.recv().await.unwrap_or_default() }).await;
         });
         guard

@@ -34,11 +34,8 @@
 
 use std::future::Future;
 use std::net::{TcpListener, TcpStream};
-use std::pin::pin;
-use std::time::Duration;
 
-use async_io::{Async, Timer};
-use futures_util::future::select;
+use async_io::Async;
 
 pub use rejoin_pump::server::*;
 
@@ -46,9 +43,6 @@ use crate::{SmolRuntime, Tcp};
 
 /// A server on smol.
 pub type Server = rejoin_pump::server::Server<SmolRuntime>;
-
-/// How long the listener rests when the system has no more sockets.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// A server whose connections are given to it with [`accept`](rejoin_pump::server::Server::accept).
 /// What runs in the background runs on smol's global executor.
@@ -69,16 +63,7 @@ pub fn serve<A: Send + Sync + 'static>(
 
 /// Lets clients of one more listener in, until a shutdown begins.
 pub async fn accept_all(server: Server, listener: Async<TcpListener>) {
-    let listening = async {
-        loop {
-            match listener.accept().await {
-                Ok((tcp, _)) => smol::spawn(server.accept(quick(tcp))).detach(),
-                // The socket's own trouble, or the system is out of sockets: neither ends the service.
-                Err(_) => drop(Timer::after(EXHAUSTED).await),
-            }
-        }
-    };
-    select(pin!(listening), pin!(server.closing())).await;
+    server.accept_all(|| async { listener.accept().await.map(|(tcp, _)| quick(tcp)) }).await;
 }
 
 /// Without delay for small messages, where the system allows that.

@@ -29,10 +29,7 @@
 //! ```
 
 use std::future::Future;
-use std::pin::pin;
-use std::time::Duration;
 
-use futures_util::future::select;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
@@ -42,9 +39,6 @@ use crate::TokioRuntime;
 
 /// A server on tokio.
 pub type Server = rejoin_pump::server::Server<TokioRuntime>;
-
-/// How long the listener rests when the system has no more sockets.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// A server whose connections are given to it with [`accept`](rejoin_pump::server::Server::accept).
 /// What runs in the background is spawned with [`tokio::spawn`], from inside a tokio runtime.
@@ -65,16 +59,7 @@ pub fn serve<A: Send + Sync + 'static>(
 
 /// Lets clients of one more listener in, until a shutdown begins.
 pub async fn accept_all(server: Server, listener: TcpListener) {
-    let listening = async {
-        loop {
-            match listener.accept().await {
-                Ok((tcp, _)) => drop(tokio::spawn(server.accept(quick(tcp)))),
-                // The socket's own trouble, or the system is out of sockets: neither ends the service.
-                Err(_) => tokio::time::sleep(EXHAUSTED).await,
-            }
-        }
-    };
-    select(pin!(listening), pin!(server.closing())).await;
+    server.accept_all(|| async { listener.accept().await.map(|(tcp, _)| quick(tcp)) }).await;
 }
 
 /// Without delay for small messages, where the system allows that.

@@ -10,7 +10,6 @@ mod settings;
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use futures_lite::future;
 use rejoin_pump::server::{Endpoint, Server};
@@ -23,9 +22,6 @@ use reports::Reports;
 use room::Room;
 
 pub(crate) use settings::Settings;
-
-/// How long the accept loop rests when the system has no more sockets.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 
 pub(crate) struct Serve {
     pub(crate) settings: Settings,
@@ -43,7 +39,7 @@ impl Job for Serve {
         // Whoever started us may not care for the address; serving goes on without it.
         let _ = output::say(&format!("listening on ws://{address}/socket"));
 
-        future::or(accept_all(&host, &server, &listener), self.interrupts.wait()).await;
+        future::or(server.accept_all(|| host.accept(&listener)), self.interrupts.wait()).await;
         // Whoever comes now hears from the system that nobody is here.
         drop(listener);
         let drained = server.shutdown(drain).await;
@@ -70,15 +66,4 @@ pub(crate) fn rooms() -> Endpoint<()> {
 pub(crate) fn server<H: Host>(host: &H, endpoint: Endpoint<()>) -> Server<H::Runtime> {
     let background = host.clone();
     Server::new(endpoint, host.runtime(), move |task| background.start(task))
-}
-
-/// Lets clients in for as long as it is polled.
-pub(crate) async fn accept_all<H: Host>(host: &H, server: &Server<H::Runtime>, listener: &H::Listener) {
-    loop {
-        match host.accept(listener).await {
-            Ok(io) => host.start(server.accept(io)),
-            // The socket's own trouble, or the system is out of sockets: neither ends the service.
-            Err(_) => host.sleep(EXHAUSTED).await,
-        }
-    }
 }

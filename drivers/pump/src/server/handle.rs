@@ -38,8 +38,9 @@ pub struct Server<R> {
 }
 
 impl<R: Runtime> Server<R> {
-    /// A server for an endpoint. `spawn` runs a future in the background: the sessions of clients
-    /// that come by long-poll, which belong to no connection.
+    /// A server for an endpoint. `spawn` runs a future in the background: the connections of
+    /// [`accept_all`](Self::accept_all), and the sessions of clients that come by long-poll, which belong
+    /// to no connection.
     #[must_use]
     pub fn new<A: Send + Sync + 'static>(
         endpoint: Endpoint<A>,
@@ -189,6 +190,11 @@ impl<R: Runtime> Server<R> {
         self.shared.connections.abort_all();
     }
 
+    /// Runs a future in the background.
+    pub(super) fn start(&self, task: impl Future<Output = ()> + Send + 'static) {
+        (self.spawn)(Box::pin(task));
+    }
+
     async fn welcome<Io>(&self, io: Io) -> Option<BoxFuture<()>>
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -257,10 +263,10 @@ impl<R: Runtime> Server<R> {
         (config.serializer, config.idle_timeout) = (serializer, None);
         let connected = |conn, pump: ServerPump<_, _>| pump.with_long_poll(conn, session);
         let conversing = converse(self.shared.clone(), identity, config.into(), self.runtime.clone(), connected);
-        (self.spawn)(Box::pin(async move {
+        self.start(async move {
             conversing.await;
             drop(place);
-        }));
+        });
     }
 }
 

@@ -21,6 +21,7 @@ mod erased;
 mod handle;
 pub mod history;
 mod identity;
+mod listening;
 mod over;
 mod reason;
 mod report;
