@@ -1,7 +1,11 @@
 //! The way in: what is refused and how, what is given up, and for whom there is room.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use futures_util::{AsyncWriteExt, FutureExt};
 use rejoin_core::phoenix::Transport;
+use rejoin_pump::memory::MemoryIo;
 use rejoin_pump::server::ServerOptions;
 
 use crate::lab::{Lab, millis, over_both_transports, secs};
@@ -218,4 +222,29 @@ fn connections_that_ask_and_become_no_client_are_bounded_too() {
     lab.rig.settle();
     let mut wire = ask(&mut lab);
     assert!(wire.heard().starts_with("HTTP/1.1 404 ") && !wire.has_ended());
+}
+
+#[test]
+fn a_listener_without_sockets_rests_before_it_is_asked_again_and_until_the_shutdown() {
+    let mut lab = Lab::new();
+    let (server, asked, ended) = (lab.server.clone(), Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+    let (asks, ends) = (asked.clone(), ended.clone());
+    lab.rig.spawn(async move {
+        let next = || {
+            asks.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Err::<MemoryIo, _>(std::io::Error::other("too many open files")))
+        };
+        server.accept_all(next).await;
+        ends.store(true, Ordering::Relaxed);
+    });
+    for (passed, times) in [(0, 1), (99, 1), (1, 2), (99, 2), (1, 3)] {
+        lab.advance(millis(passed));
+        assert_eq!(asked.load(Ordering::Relaxed), times);
+    }
+    assert!(!ended.load(Ordering::Relaxed));
+    let server = lab.server.clone();
+    lab.wait(async move { server.shutdown(secs(1)).await });
+    lab.rig.settle();
+    assert!(ended.load(Ordering::Relaxed));
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
 }
